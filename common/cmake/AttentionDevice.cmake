@@ -1,0 +1,61 @@
+# attention::device: what host and device code include and link to reach the device of this build. Stages and
+# harness see the same headers and functions either way; only this file knows which device it is.
+
+option(ATTENTION_SANITIZE "Compile with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+
+add_library(attention_warnings INTERFACE)
+target_compile_options(attention_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-unknown-pragmas>)
+
+if(ATTENTION_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+add_library(attention_device INTERFACE)
+add_library(attention::device ALIAS attention_device)
+
+if(ATTENTION_DEVICE STREQUAL "gpu")
+  # Ampere, consumer Ampere, Ada, Hopper with its architecture-specific instructions (wgmma, setmaxnreg).
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real)
+  endif()
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  find_package(CUDAToolkit REQUIRED)
+  target_link_libraries(attention_device INTERFACE CUDA::cudart_static)
+  target_include_directories(attention_device INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  # -lineinfo lets profilers and sanitizers name source lines; it costs nothing at run time.
+  target_compile_options(attention_device INTERFACE
+    $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr -Xcudafe --display_error_number>)
+else()
+  add_subdirectory(${PROJECT_SOURCE_DIR}/common/emulator ${PROJECT_BINARY_DIR}/common/emulator)
+  target_link_libraries(attention_device INTERFACE attention_emulator)
+endif()
+target_include_directories(attention_device INTERFACE ${PROJECT_SOURCE_DIR}/common/include)
+
+# attention_kernels(NAME SOURCE...): a library of CUDA source files. With nvcc, a static library. On the
+# emulated device two shared libraries of one file name: the plain one, and a traced one (every access to memory
+# reported to the emulator) in lib/traced. The dynamic linker picks: the emulator restarts a program with
+# LD_LIBRARY_PATH=lib/traced where tracing is asked for, so one program serves both. Shared libraries also give
+# each set of kernels a thread-local segment of its own, which is the static shared memory of its blocks.
+function(attention_kernels name)
+  if(ATTENTION_DEVICE STREQUAL "gpu")
+    add_library(${name} STATIC ${ARGN})
+    target_link_libraries(${name} PUBLIC attention::device)
+  else()
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
+    foreach(flavour plain traced)
+      set(target ${name})
+      if(flavour STREQUAL "traced")
+        set(target ${name}_traced)
+      endif()
+      add_library(${target} SHARED ${ARGN})
+      target_link_libraries(${target} PUBLIC attention::device PRIVATE attention_emulator_${flavour}_kernels)
+    endforeach()
+    set_target_properties(${name}_traced PROPERTIES
+      OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/traced)
+    add_dependencies(${name} ${name}_traced)
+  endif()
+endfunction()
