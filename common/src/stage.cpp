@@ -1,5 +1,9 @@
 #include "attention/stage.hpp"
 
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+
 #include "attention/text.hpp"
 
 namespace attention {
@@ -21,16 +25,16 @@ Support check_support(const Variant& variant, const Problem& problem, const Devi
   return Support::yes();
 }
 
-Support supports_usual_head_dims(const Problem& problem, const Device&) {
-  switch (problem.head_dim) {
-    case 32:
-    case 64:
-    case 96:
-    case 128:
-      return Support::yes();
-    default:
-      return Support::no("head_dim must be 32, 64, 96 or 128, got " + std::to_string(problem.head_dim));
+Support supports_usual_shapes(const Problem& problem, const Device&) {
+  constexpr int kHeadDims[] = {32, 64, 96, 128};
+  if (std::find(std::begin(kHeadDims), std::end(kHeadDims), problem.head_dim) == std::end(kHeadDims)) {
+    return Support::no("head_dim must be 32, 64, 96 or 128, got " + std::to_string(problem.head_dim));
   }
+  const std::int64_t heads = std::int64_t(problem.batch) * problem.heads;
+  if (heads > 65535) {
+    return Support::no("batch * heads must be at most 65535, got " + std::to_string(heads));
+  }
+  return Support::yes();
 }
 
 }  // namespace attention

@@ -1,0 +1,40 @@
+#include "host_memory.hpp"
+
+#include <cuda_fp16.h>
+
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "attention/error.hpp"
+#include "attention/text.hpp"
+
+namespace attention {
+namespace {
+
+// MemAvailable of /proc/meminfo, because with overcommit an allocation that will not fit succeeds all the same.
+std::size_t available_bytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string field;
+  std::size_t kibibytes = 0;
+  while (meminfo >> field) {
+    if (field == "MemAvailable:" && meminfo >> kibibytes) return 1024 * kibibytes;
+  }
+  return std::numeric_limits<std::size_t>::max();  // unknown: let the allocation decide
+}
+
+}  // namespace
+
+void check_host_memory(const Problem& problem) {
+  // Half inputs and outputs, twice for the copies that checks make; the reference converts K, V to double and
+  // has O in double and half.
+  const std::size_t need = (2 * sizeof(half) + sizeof(double)) * (problem.q_elements() + 2 * problem.kv_elements()) +
+                           (2 * sizeof(half) + sizeof(double)) * problem.q_elements();
+  const std::size_t available = available_bytes();
+  if (need > available) {
+    throw InvalidInput("this shape needs about " + bytes_in_words(need) + " of host memory; " +
+                       bytes_in_words(available) + " are free");
+  }
+}
+
+}  // namespace attention

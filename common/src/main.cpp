@@ -1,0 +1,299 @@
+// The one main of every stage's program: run the variants, check each against the reference, print a table.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attention/error.hpp"
+#include "attention/inputs.hpp"
+#include "attention/npy.hpp"
+#include "attention/session.hpp"
+#include "attention/stage.hpp"
+#include "attention/text.hpp"
+#include "attention/timing.hpp"
+#include "device_control.hpp"
+#include "host_memory.hpp"
+#include "options.hpp"
+#include "reference.hpp"
+#include "table.hpp"
+
+namespace attention {
+namespace {
+
+struct Selected {
+  const Stage* stage;
+  const Variant* variant;
+};
+
+// What became of one variant.
+struct Row {
+  Selected what;
+  enum class Verdict { right, wrong, failed, unsupported, not_checked } verdict;
+  std::optional<Comparison> comparison;
+  std::optional<Tolerance> tolerance;
+  std::optional<Timing> timing;
+  std::vector<std::string> complaints;  // why it is not right, a line each
+};
+
+const char* in_words(Row::Verdict verdict) {
+  switch (verdict) {
+    case Row::Verdict::right: return "right";
+    case Row::Verdict::wrong: return "WRONG";
+    case Row::Verdict::failed: return "FAILED";
+    case Row::Verdict::unsupported: return "unsupported";
+    case Row::Verdict::not_checked: return "not checked";
+  }
+  return "";
+}
+
+std::vector<Selected> select(const Options& options) {
+  std::vector<std::string> stage_names, variant_names;
+  for (const Stage* stage : registry()) stage_names.emplace_back(stage->name);
+  for (const std::string& name : options.stages) {
+    if (std::find(stage_names.begin(), stage_names.end(), name) == stage_names.end()) {
+      throw InvalidInput("no stage is named '" + name + "'; there is " + alternatives(stage_names));
+    }
+  }
+
+  std::vector<Selected> selected;
+  for (const Stage* stage : registry()) {
+    const bool wanted = options.stages.empty() ||
+                        std::find(options.stages.begin(), options.stages.end(), stage->name) != options.stages.end();
+    if (!wanted) continue;
+    for (const Variant& variant : stage->variants) {
+      variant_names.emplace_back(variant.name);
+      const bool named = options.variant ? *options.variant == variant.name || *options.variant == "all"
+                                         : !options.out || &variant == &stage->default_variant();
+      if (named) selected.push_back({stage, &variant});
+    }
+  }
+  if (selected.empty()) {
+    variant_names.push_back("all");
+    throw InvalidInput("no variant is named '" + *options.variant + "'; there is " + alternatives(variant_names));
+  }
+  if (options.out && selected.size() > 1) {
+    throw InvalidInput("--out takes the output of one variant, " + std::to_string(selected.size()) +
+                       " are chosen: name one with --variant");
+  }
+  return selected;
+}
+
+void print_list() {
+  for (const Stage* stage : registry()) {
+    std::cout << stage->name << ": " << stage->title << '\n';
+    for (const Variant& variant : stage->variants) {
+      std::cout << "  " << variant.name << std::string(18 - std::min<std::size_t>(17, variant.name.size()), ' ')
+                << variant.idea << '\n';
+    }
+  }
+}
+
+// Problem and inputs, from files or from the seed.
+std::pair<Problem, Inputs> make_problem(const Options& options) {
+  if (!options.q) {
+    const Problem problem(options.shape);
+    check_host_memory(problem);
+    return {problem, make_inputs(problem, Distribution::normal, options.seed)};
+  }
+  NpyArray q = read_npy(*options.q), k = read_npy(*options.k), v = read_npy(*options.v);
+  const auto words = [](const NpyArray& array) {
+    std::string text = "[";
+    for (const int size : array.shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+    return text + "]";
+  };
+  if (k.shape != v.shape) {
+    throw InvalidInput("K and V must have one shape, got K " + words(k) + " and V " + words(v));
+  }
+  if (q.shape[0] != k.shape[0] || q.shape[3] != k.shape[3]) {
+    throw InvalidInput("Q and K must agree in batch and head_dim, got Q " + words(q) + " and K " + words(k));
+  }
+  Shape shape = options.shape;
+  shape.batch = q.shape[0];
+  shape.heads = q.shape[1];
+  shape.kv_heads = k.shape[1];
+  shape.seq_q = q.shape[2];
+  shape.seq_kv = k.shape[2];
+  shape.head_dim = q.shape[3];
+  const Problem problem(shape);
+  check_host_memory(problem);
+  return {problem, {std::move(q.values), std::move(k.values), std::move(v.values)}};
+}
+
+Row run_variant(const Selected& what, Session& session, const Device& device, const Options& options,
+                const std::optional<reference::Expected>& expected, std::vector<half>* output) {
+  Row row{what, Row::Verdict::not_checked, {}, {}, {}, {}};
+  const Variant& variant = *what.variant;
+  if (const Support support = check_support(variant, session.problem(), device); !support.ok) {
+    row.verdict = Row::Verdict::unsupported;
+    row.complaints.push_back(support.reason);
+    return row;
+  }
+  try {
+    const std::size_t faults_before = device_faults();
+    Outcome outcome = session.run(variant);
+    if (expected) {
+      row.tolerance = Tolerance{expected->tolerance.max_abs_error * variant.error_factor,
+                                expected->tolerance.relative_error * variant.error_factor};
+      row.comparison = compare(outcome.o, expected->o, *row.tolerance, expected->tainted_rows,
+                               std::size_t(session.problem().head_dim));
+      if (!row.comparison->ok) row.complaints.push_back(row.comparison->message);
+      row.verdict = Row::Verdict::right;
+    }
+    for (const std::string& damage : outcome.damage) row.complaints.push_back(damage);
+    if (const std::size_t faults = device_faults() - faults_before) {
+      row.complaints.push_back("the emulated device reported " + std::to_string(faults) + " fault(s)");
+    }
+    if (!row.complaints.empty()) row.verdict = Row::Verdict::wrong;
+
+    if (options.time && !device.emulated && row.verdict != Row::Verdict::wrong) {
+      row.timing = time_chain([&](cudaStream_t stream) { CUDA_CHECK(session.enqueue(variant, stream)); });
+    }
+    if (output) *output = std::move(outcome.o);
+  } catch (const CudaError& error) {
+    row.verdict = Row::Verdict::failed;
+    row.complaints.push_back(error.what());
+  }
+  return row;
+}
+
+nlohmann::json to_json(const Row& row) {
+  nlohmann::json json = {{"stage", row.what.stage->name},
+                         {"variant", row.what.variant->name},
+                         {"idea", row.what.variant->idea},
+                         {"verdict", in_words(row.verdict)}};
+  if (row.comparison) {
+    json["max_abs_error"] = row.comparison->max_abs_error;
+    json["relative_error"] = row.comparison->relative_error;
+    json["tolerance"] = row.tolerance->max_abs_error;
+    json["relative_tolerance"] = row.tolerance->relative_error;
+  }
+  if (row.timing) {
+    json["median_us"] = row.timing->median_us;
+    json["p10_us"] = row.timing->p10_us;
+    json["p90_us"] = row.timing->p90_us;
+    json["launches"] = row.timing->launches;
+    json["replays"] = row.timing->replays;
+  }
+  if (!row.complaints.empty()) json["complaints"] = row.complaints;
+  return json;
+}
+
+nlohmann::json to_json(const Problem& problem, const Device& device) {
+  return {{"device", {{"name", device.name}, {"emulated", device.emulated}}},
+          {"problem",
+           {{"batch", problem.batch},
+            {"heads", problem.heads},
+            {"kv_heads", problem.kv_heads},
+            {"seq_q", problem.seq_q},
+            {"seq_kv", problem.seq_kv},
+            {"head_dim", problem.head_dim},
+            {"causal", problem.causal},
+            {"scale", problem.scale}}}};
+}
+
+// One line on the terminal that the next one overwrites; nothing where nobody watches.
+void show_progress(const std::string& text) {
+  if (isatty(STDERR_FILENO)) std::cerr << "\r\x1b[K" << text << std::flush;
+}
+
+ExitCode run(int argc, char** argv) {
+  const std::string description =
+      registry().size() == 1
+          ? std::string(registry()[0]->name) + ": " + std::string(registry()[0]->title)
+          : "Attention, staged: every stage on one problem, each variant checked against the reference";
+  const auto [options, exit_code] = parse_options(argc, argv, description, registry().size() > 1);
+  if (exit_code) return ExitCode(*exit_code);
+  if (options.list) {
+    print_list();
+    return ExitCode::right;
+  }
+  configure_device(options.emulator);
+  const std::vector<Selected> selected = select(options);
+  const Device device = current_device();
+  const auto [problem, inputs] = make_problem(options);
+  if (selected.size() == 1) {
+    if (const Support support = check_support(*selected[0].variant, problem, device); !support.ok) {
+      throw InvalidInput(std::string(selected[0].stage->name) + "/" + std::string(selected[0].variant->name) + ": " +
+                         support.reason);
+    }
+  }
+
+  std::cout << describe(problem) << " on " << device.name << (device.emulated ? " (it checks; it does not time)" : "")
+            << "\n\n";
+  std::optional<reference::Expected> expected;
+  if (options.check) {
+    show_progress("computing the reference ...");
+    expected = reference::expect(problem, inputs);
+  }
+  Session session(problem, inputs);
+  std::vector<half> output;
+  std::vector<Row> rows;
+  nlohmann::json json = to_json(problem, device);
+  Table table({.timed = options.time && !device.emulated});
+  for (const Selected& what : selected) {
+    show_progress(std::string(what.stage->name) + "/" + std::string(what.variant->name) + " ... (" +
+                  std::to_string(rows.size() + 1) + " of " + std::to_string(selected.size()) + ")");
+    reset_device_profile();
+    const Row row = run_variant(what, session, device, options, expected, options.out ? &output : nullptr);
+    show_progress("");
+    table.print_row({.stage = what.stage->name,
+                     .variant = what.variant->name,
+                     .idea = what.variant->idea,
+                     .error = row.comparison ? std::optional(row.comparison->max_abs_error) : std::nullopt,
+                     .tolerance = row.tolerance ? std::optional(row.tolerance->max_abs_error) : std::nullopt,
+                     .verdict = in_words(row.verdict),
+                     .time_us = row.timing ? std::optional(row.timing->median_us) : std::nullopt});
+    for (const std::string& complaint : row.complaints) std::cout << "    " << complaint << '\n';
+    print_device_profile(std::cout);
+    json["results"].push_back(to_json(row));
+    if (options.emulator.profile) json["results"].back()["profile"] = nlohmann::json::parse(device_profile_json());
+    rows.push_back(row);
+    std::cout << std::flush;
+  }
+
+  const auto count = [&](Row::Verdict verdict) {
+    return std::count_if(rows.begin(), rows.end(), [&](const Row& row) { return row.verdict == verdict; });
+  };
+  const bool any_wrong = count(Row::Verdict::wrong) + count(Row::Verdict::failed) > 0;
+  if (options.json) write_whole_file(*options.json, json.dump(2) + "\n");
+  if (options.out && !any_wrong) {
+    const int shape[] = {problem.batch, problem.heads, problem.seq_q, problem.head_dim};
+    write_npy(*options.out, shape, output);
+  }
+  if (any_wrong) return ExitCode::wrong_result;
+  if (count(Row::Verdict::unsupported) == std::ptrdiff_t(rows.size())) {
+    throw InvalidInput("no variant supports this shape: " + rows.back().complaints.front());
+  }
+  return ExitCode::right;
+}
+
+}  // namespace
+}  // namespace attention
+
+int main(int argc, char** argv) {
+  using attention::ExitCode;
+  const auto fail = [](ExitCode code, const char* message) {
+    std::cerr << "error: " << message << '\n';
+    return int(code);
+  };
+  try {
+    return int(attention::run(argc, argv));
+  } catch (const attention::NoDevice& error) {
+    return fail(ExitCode::no_device, error.what());
+  } catch (const attention::CudaError& error) {
+    return fail(ExitCode::wrong_result, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::bad_input, "not enough host memory for this shape");
+  } catch (const attention::InvalidInput& error) {
+    return fail(ExitCode::bad_input, error.what());
+  } catch (const std::exception& error) {
+    return fail(ExitCode::wrong_result, error.what());
+  }
+}

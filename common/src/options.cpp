@@ -1,0 +1,77 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "attention/error.hpp"
+
+namespace attention {
+
+ParsedOptions parse_options(int argc, char** argv, const std::string& description, bool several_stages) {
+  ParsedOptions parsed;
+  Options& options = parsed.options;
+  Shape& shape = options.shape;
+
+  CLI::App app(description);
+  app.footer("Exit codes: 0 right, 1 wrong result, 2 bad input or unsupported shape, 3 no such device.");
+  app.add_flag("--list", options.list, "List the variants and their ideas");
+  if (several_stages) app.add_option("--stage", options.stages, "Only this stage; may be given again");
+  app.add_option("--variant", options.variant, "One variant by NAME, or all")->type_name("NAME|all");
+
+  const std::string shape_group = "Shape (defaults: the headline shape)";
+  std::vector<CLI::Option*> sizes = {
+      app.add_option("--batch", shape.batch, "Batch size [1]"),
+      app.add_option("--heads", shape.heads, "Query heads [8]"),
+      app.add_option("--kv-heads", shape.kv_heads, "Key/value heads, a divisor of --heads [as --heads]"),
+      app.add_option("--seq-q", shape.seq_q, "Query rows a head [512]"),
+      app.add_option("--seq-kv", shape.seq_kv, "Keys a head [as --seq-q]"),
+      app.add_option("--head-dim", shape.head_dim, "Elements a row [64]")};
+  for (CLI::Option* size : sizes) size->group(shape_group)->type_name("N");
+  app.add_flag("--causal", shape.causal, "Query i sees key j when j <= i + seq_kv - seq_q")->group(shape_group);
+  app.add_option("--scale", shape.scale, "Factor on Q K^T [1/sqrt(head_dim)]")->group(shape_group)->type_name("X");
+
+  const std::string data_group = "Data";
+  CLI::Option* seed = app.add_option("--seed", options.seed, "Of the normally distributed inputs [1]");
+  seed->group(data_group)->type_name("N");
+  const char* const npy_help = ".npy, float16 or float32, [batch, heads, rows, head_dim], C order";
+  CLI::Option* q = app.add_option("--q", options.q, npy_help);
+  CLI::Option* k = app.add_option("--k", options.k, npy_help);
+  CLI::Option* v = app.add_option("--v", options.v, npy_help);
+  for (CLI::Option* file : {q, k, v}) {
+    file->group(data_group)->type_name("FILE")->excludes(seed);
+    for (CLI::Option* other : {q, k, v}) {
+      if (other != file) file->needs(other);
+    }
+    for (CLI::Option* size : sizes) file->excludes(size);  // shapes come from the files
+  }
+  app.add_option("--out", options.out, "Write O as .npy float16")->group(data_group)->type_name("FILE");
+
+  const std::string check_group = "What to do";
+  app.add_flag("!--no-check", options.check, "Do not compare with the reference")->group(check_group);
+  app.add_flag("!--no-time", options.time, "Do not measure (only a GPU is measured)")->group(check_group);
+  app.add_option("--json", options.json, "Write the results as JSON")->group(check_group)->type_name("FILE");
+
+  const std::string emulated_group = "On the emulated device";
+  app.add_option("--schedule-seed", options.emulator.schedule_seed, "Order of lanes, warps and blocks")
+      ->group(emulated_group)
+      ->type_name("N");
+  app.add_flag("--check-memory", options.emulator.check_memory,
+               "Look for races, uninitialised and out-of-bounds accesses")
+      ->group(emulated_group);
+  app.add_flag("--profile", options.emulator.profile, "Count sectors, bank conflicts and instructions a line")
+      ->group(emulated_group);
+  app.add_option("--profile-blocks", options.emulator.profile_blocks, "Trace only N blocks of a launch [all]")
+      ->group(emulated_group)
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    parsed.exit_code = app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    throw InvalidInput(error.what());
+  }
+  return parsed;
+}
+
+}  // namespace attention

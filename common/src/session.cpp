@@ -1,0 +1,54 @@
+#include "attention/session.hpp"
+
+#include <cstring>
+
+#include "attention/timing.hpp"
+
+namespace attention {
+
+Session::Session(const Problem& problem, const Inputs& inputs)
+    : problem_(problem),
+      inputs_(inputs),
+      q_(std::span(inputs.q)),
+      k_(std::span(inputs.k)),
+      v_(std::span(inputs.v)),
+      o_(problem.q_elements(), RawDeviceBuffer::Guards::bands) {}
+
+void Session::prepare(const Variant& variant) {
+  const std::size_t bytes = workspace_bytes(variant, problem_);
+  // Exactly the size asked for, so that the band behind it lies where the variant's own memory ends.
+  if (workspace_ && workspace_->bytes() == bytes) return;
+  workspace_.reset();
+  workspace_.emplace(bytes, RawDeviceBuffer::Guards::bands);
+}
+
+cudaError_t Session::enqueue(const Variant& variant, cudaStream_t stream) {
+  return variant.launch(problem_, tensors(), workspace_->data(), stream);
+}
+
+Outcome Session::run(const Variant& variant) {
+  prepare(variant);
+  o_.poison();
+  workspace_->poison();
+  Stream stream;
+  CUDA_CHECK(cudaDeviceSynchronize());  // the poison is in place before another stream writes
+  CUDA_CHECK(enqueue(variant, stream));
+  CUDA_CHECK(cudaStreamSynchronize(stream));
+
+  Outcome outcome{.o = o_.to_host(), .damage = {}};
+  if (const auto damage = o_.damage()) outcome.damage.push_back("O was " + *damage);
+  if (const auto damage = workspace_->damage()) outcome.damage.push_back("the workspace was " + *damage);
+  const auto check_unchanged = [&](const char* name, const DeviceBuffer<half>& buffer,
+                                   const std::vector<half>& original) {
+    const std::vector<half> now = buffer.to_host();
+    if (std::memcmp(now.data(), original.data(), now.size() * sizeof(half)) != 0) {
+      outcome.damage.push_back(std::string(name) + ", an input, was changed");
+    }
+  };
+  check_unchanged("Q", q_, inputs_.q);
+  check_unchanged("K", k_, inputs_.k);
+  check_unchanged("V", v_, inputs_.v);
+  return outcome;
+}
+
+}  // namespace attention

@@ -1,0 +1,28 @@
+#include "attention/stage.hpp"
+
+namespace attention::naive {
+
+// Defined in kernel.cu.
+LaunchFunction unfused, one_pass;
+WorkspaceFunction unfused_workspace_bytes;
+
+namespace {
+
+constexpr Variant kVariants[] = {
+    {.name = "unfused",
+     .idea = "three launches, one thread an element, scores in global memory",
+     .launch = unfused,
+     .supports = supports_usual_shapes,
+     .workspace_bytes = unfused_workspace_bytes},
+    {.name = "one_pass",
+     .idea = "one launch, one warp a query row, running maximum and sum",
+     .launch = one_pass,
+     .supports = supports_usual_shapes},
+};
+
+}  // namespace
+
+extern const Stage stage;
+const Stage stage = {.name = "01_naive", .title = "the formula, one thread an element", .variants = kVariants};
+
+}  // namespace attention::naive
