@@ -16,20 +16,32 @@ struct Inputs {
   std::vector<half> q, k, v;
 };
 
-/// Ways to fill Q, K and V. All but `normal` are adversarial: each breaks a kernel that is careless in one way.
+/// Ways to fill Q, K and V. All but `normal` are adversarial: each breaks a kernel that is careless in one
+/// way. V is N(0, 1) in all of them. Where the caller chose a scale, the adversarial keys make up for it.
+/// Scaled scores stay below 60000 in magnitude for any scale of 1e-3 to 100, so that even kernels that keep
+/// them in half see finite ones.
 enum class Distribution {
-  normal,          ///< independent N(0, 1), what speed and error are stated for
-  large_logits,    ///< scaled scores up to some thousands: exp overflows unless the maximum is subtracted
-  equal_keys,      ///< every key the same: uniform probabilities, so every key must count exactly once
-  outlier_key,     ///< one key far above the rest, in the last tile: running maxima must be corrected late
-  underflow_rows,  ///< scores far below zero: sums vanish unless the maximum is subtracted
+  normal,        ///< independent N(0, 1), what speed and error are stated for
+  large_logits,  ///< scaled scores N(0, 500): exp overflows unless the maximum is subtracted
+  equal_keys,   ///< every key of a head the same: uniform probabilities, so every key must count exactly once
+  outlier_key,  ///< one key about 40 above the rest, for every query: the last one, so that running maxima
+                ///< must be corrected late; in a causal problem the key that just half of the queries see
+  underflow_rows,  ///< scaled scores near -1500 in odd rows, near 0 in even ones: sums vanish unless the
+                   ///< maximum of each row is subtracted
 };
 
 /// Every distribution, and its name in tests and messages.
 std::span<const Distribution> all_distributions();
 std::string_view name(Distribution distribution);
 
-/// Host inputs for `problem`; the same seed gives the same values on every machine and compiler.
+/// Host inputs for `problem`. Q, K and V are three streams of numbers, so that changing the number of keys
+/// leaves the queries as they were.
+///
+/// The same seed gives the same values on every machine and compiler: the generator is std::mt19937_64, whose
+/// output the standard fixes, and normals are made here by the polar method (Marsaglia and Bray 1964),
+/// because std::normal_distribution differs between standard libraries. Its one inexact step is a logarithm;
+/// libraries that differ in its last bit would change one in about 10^12 values, by one unit in the last
+/// place of a half.
 Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint64_t seed);
 
 }  // namespace attention

@@ -9,13 +9,13 @@ namespace attention {
 /// What a caller asks for: the sizes of one attention, not yet checked. Defaults are the headline shape.
 struct Shape {
   int batch = 1;
-  int heads = 8;                      ///< query heads
-  std::optional<int> kv_heads = {};   ///< key/value heads; as many as query heads unless given
-  int seq_q = 512;                    ///< query rows a head
-  std::optional<int> seq_kv = {};     ///< keys a head; as many as query rows unless given
+  int heads = 8;                     ///< query heads
+  std::optional<int> kv_heads = {};  ///< key/value heads; as many as query heads unless given
+  int seq_q = 512;                   ///< query rows a head
+  std::optional<int> seq_kv = {};    ///< keys a head; as many as query rows unless given
   int head_dim = 64;
   bool causal = false;
-  std::optional<float> scale = {};    ///< factor on Q K^T; 1/sqrt(head_dim) unless given
+  std::optional<float> scale = {};  ///< factor on Q K^T; 1/sqrt(head_dim) unless given
 };
 
 /// One attention problem, O = softmax(scale * Q K^T) V for every head, with sizes known to be good.
@@ -30,7 +30,7 @@ struct Problem {
   /// Checks every size once; nobody need check again.
   /// @throws InvalidInput naming the value and what is allowed: a size below 1, heads not a multiple of
   ///   kv_heads, a scale that is not finite, or tensors too large to index (a head's rows x head_dim
-  ///   must stay below 2^31, a whole tensor below 2^40 elements).
+  ///   must stay below 2^31, a whole tensor below 2^40 elements, and all of Q K^T below 2^60).
   explicit Problem(const Shape& shape = {});
 
   int batch, heads, kv_heads, seq_q, seq_kv, head_dim;
@@ -46,7 +46,8 @@ struct Problem {
   double flop() const;
 };
 
-/// "B=1 H=8 S=512 D=64", with what differs from the usual named: "H=8/2" (kv_heads), "S=17x257", "causal".
+/// "B=1 H=8 S=512 D=64", with what differs from the usual named: "H=8/2" (kv_heads), "S=17x257" (seq_q x
+/// seq_kv), "causal", "scale=0.5".
 std::string describe(const Problem& problem);
 
 }  // namespace attention

@@ -1,0 +1,405 @@
+#include "attention/npy.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "attention/error.hpp"
+
+namespace attention {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "element bytes are copied as they are in the file");
+static_assert(sizeof(half) == 2 && sizeof(float) == 4);
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::size_t kMaxHeaderBytes = 64 * 1024;  // NumPy's own reader stops at 10000 characters
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
+
+/// Text from a file, or a path, so that it fits in a one-line message.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kLongest = 200;
+  std::string result;
+  for (const unsigned char c : text.substr(0, kLongest)) result += c < 0x20 || c == 0x7f ? '?' : char(c);
+  if (text.size() > kLongest) result += "...";
+  return result;
+}
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& why) {
+  throw InvalidInput(printable(path.string()) + ": " + why);
+}
+
+[[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
+  refuse(path, "cannot be written: " + why);
+}
+
+std::string words(int error_number) {
+  return std::generic_category().message(error_number);
+}
+
+/// The Python dictionary in front of the data, as far as this format has one:
+/// {'descr': '<f2', 'fortran_order': False, 'shape': (1, 8, 512, 64), }
+class HeaderParser {
+ public:
+  struct Header {
+    std::string descr;
+    bool fortran_order;
+    std::vector<std::uint64_t> shape;
+  };
+
+  HeaderParser(const fs::path& path, std::string_view text) : path_(path), text_(text) {}
+
+  Header parse() {
+    std::optional<std::string> descr;
+    std::optional<bool> fortran_order;
+    std::optional<std::vector<std::uint64_t>> shape;
+    expect('{', "a dictionary");
+    while (!accept('}')) {
+      const std::string key = string();
+      expect(':', "':' after a key");
+      bool first = false;
+      if (key == "descr") {
+        first = !descr;
+        descr = type();
+      } else if (key == "fortran_order") {
+        first = !fortran_order;
+        fortran_order = boolean();
+      } else if (key == "shape") {
+        first = !shape;
+        shape = tuple();
+      } else {
+        refuse(path_,
+               "header has the key '" + printable(key) + "', expected descr, fortran_order and shape only");
+      }
+      if (!first) refuse(path_, "header has the key '" + key + "' twice");
+      if (!accept(',')) {
+        expect('}', "',' or '}' after a value");
+        break;
+      }
+    }
+    skip_space();
+    if (position_ != text_.size()) malformed("nothing after the dictionary");
+    for (const auto& [key, present] : {std::pair{"descr", descr.has_value()},
+                                       {"fortran_order", fortran_order.has_value()},
+                                       {"shape", shape.has_value()}}) {
+      if (!present) refuse(path_, std::string("header has no '") + key + "'");
+    }
+    return {*descr, *fortran_order, *shape};
+  }
+
+ private:
+  [[noreturn]] void malformed(const std::string& expected) {
+    const std::string_view rest = text_.substr(std::min(position_, text_.size()));
+    refuse(path_, "damaged header: expected " + expected + ", got " +
+                      (rest.empty() ? "its end" : "'" + printable(rest.substr(0, 40)) + "'"));
+  }
+
+  void skip_space() {
+    while (position_ < text_.size() && std::string_view(" \t\n\r").find(text_[position_]) != text_.npos)
+      ++position_;
+  }
+
+  bool accept(char c) {
+    skip_space();
+    if (position_ >= text_.size() || text_[position_] != c) return false;
+    ++position_;
+    return true;
+  }
+
+  void expect(char c, const std::string& expected) {
+    if (!accept(c)) malformed(expected);
+  }
+
+  bool accept_word(std::string_view word) {
+    skip_space();
+    if (!text_.substr(position_).starts_with(word)) return false;
+    position_ += word.size();
+    return true;
+  }
+
+  std::string string() {
+    skip_space();
+    const char quote = position_ < text_.size() ? text_[position_] : '\0';
+    if (quote != '\'' && quote != '"') malformed("a string in quotes");
+    const std::size_t end = text_.find(quote, position_ + 1);
+    if (end == text_.npos) malformed("a closing quote");
+    const std::string value(text_.substr(position_ + 1, end - position_ - 1));
+    position_ = end + 1;
+    return value;
+  }
+
+  std::string type() {
+    skip_space();
+    if (position_ < text_.size() && text_[position_] == '[') {
+      refuse(path_, "elements are records, allowed are float16 ('<f2') and float32 ('<f4')");
+    }
+    return string();
+  }
+
+  bool boolean() {
+    if (accept_word("True")) return true;
+    if (accept_word("False")) return false;
+    malformed("True or False");
+  }
+
+  std::vector<std::uint64_t> tuple() {
+    std::vector<std::uint64_t> values;
+    expect('(', "a shape in parentheses");
+    while (!accept(')')) {
+      skip_space();
+      const char* const begin = text_.data() + position_;
+      const char* const end = text_.data() + text_.size();
+      if (begin != end && *begin == '-')
+        refuse(path_, "header has a negative dimension, allowed are 1 and above");
+      std::uint64_t value = 0;
+      const auto [stop, error] = std::from_chars(begin, end, value);
+      if (error == std::errc::invalid_argument) malformed("a dimension");
+      // A dimension of more than 64 bits is huge, whatever its digits say.
+      values.push_back(error == std::errc{} ? value : std::numeric_limits<std::uint64_t>::max());
+      position_ += std::size_t(stop - begin);
+      if (!accept(',')) {
+        expect(')', "',' or ')' after a dimension");
+        break;
+      }
+    }
+    return values;
+  }
+
+  const fs::path& path_;
+  std::string_view text_;
+  std::size_t position_ = 0;
+};
+
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size() && i < 8; ++i)
+    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + (shape.size() > 8 ? ", ...)" : ")");
+}
+
+/// A file being read whose size is known, so that nothing is read or allocated that is not there.
+class File {
+ public:
+  explicit File(const fs::path& path) : path_(path) {
+    std::error_code error;
+    const fs::file_status status = fs::status(path, error);
+    if (!fs::exists(status)) {
+      refuse(path, "cannot be read: " + (error ? error.message() : words(ENOENT)));
+    }
+    if (fs::is_directory(status)) refuse(path, "is a folder, expected a .npy file");
+    if (!fs::is_regular_file(status)) refuse(path, "is not a regular file, expected a .npy file");
+    stream_.open(path, std::ios::binary);
+    if (!stream_) refuse(path, "cannot be read: " + words(errno));
+    size_ = fs::file_size(path, error);
+    if (error) refuse(path, "cannot be read: " + error.message());
+  }
+
+  std::uint64_t size() const { return size_; }
+  std::uint64_t left() const { return size_ - position_; }
+
+  void read(void* bytes, std::size_t count) {
+    if (count > left())
+      refuse(path_, "is cut off after " + std::to_string(size_) + " bytes, inside its header");
+    stream_.read(static_cast<char*>(bytes), std::streamsize(count));
+    if (std::size_t(stream_.gcount()) != count) refuse(path_, "cannot be read to its end");
+    position_ += count;
+  }
+
+ private:
+  const fs::path& path_;
+  std::ifstream stream_;
+  std::uint64_t size_ = 0;
+  std::uint64_t position_ = 0;
+};
+
+std::string read_header_text(const fs::path& path, File& file) {
+  if (file.size() == 0) refuse(path, "is empty, expected a .npy file");
+  unsigned char prefix[8] = {};  // magic, major and minor version
+  const std::size_t prefix_bytes = std::min<std::uint64_t>(sizeof prefix, file.size());
+  file.read(prefix, prefix_bytes);
+  if (std::memcmp(prefix, kMagic.data(), std::min(kMagic.size(), prefix_bytes)) != 0) {
+    refuse(path, "is not a .npy file: it does not begin with \\x93NUMPY");
+  }
+  if (prefix_bytes < sizeof prefix) {
+    refuse(path, "is cut off after " + std::to_string(prefix_bytes) + " bytes, inside its header");
+  }
+  const int major = prefix[6];
+  const int minor = prefix[7];
+  if (major < 1 || major > 3 || minor != 0) {
+    refuse(path, "is of .npy format " + std::to_string(major) + "." + std::to_string(minor) +
+                     ", allowed are 1.0, 2.0 and 3.0");
+  }
+
+  std::uint32_t header_bytes = 0;  // the length takes 2 bytes in format 1.0, 4 bytes since, little-endian
+  file.read(&header_bytes, major == 1 ? 2 : 4);
+  if (header_bytes > file.left()) {
+    refuse(path, "is cut off inside its header: " + std::to_string(header_bytes) + " bytes announced, " +
+                     std::to_string(file.left()) + " left");
+  }
+  if (header_bytes > kMaxHeaderBytes) {
+    refuse(path, "has a header of " + std::to_string(header_bytes) + " bytes, allowed are " +
+                     std::to_string(kMaxHeaderBytes));
+  }
+  std::string text(header_bytes, '\0');
+  file.read(text.data(), text.size());
+  return text;
+}
+
+std::array<int, 4> checked_shape(const fs::path& path, const std::vector<std::uint64_t>& shape) {
+  if (shape.size() != 4) {
+    refuse(path, "has " + std::to_string(shape.size()) + " dimensions " + shape_text(shape) +
+                     ", expected 4: batch, heads, rows, head_dim");
+  }
+  std::array<int, 4> result = {};
+  std::uint64_t elements = 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 0)
+      refuse(path, "has a dimension of 0 in " + shape_text(shape) + ", allowed are 1 and above");
+    if (shape[i] > std::uint64_t(std::numeric_limits<int>::max()) || elements > kMaxElements / shape[i]) {
+      refuse(path, "has the shape " + shape_text(shape) +
+                       ", allowed are up to 2^40 elements, 2^31 - 1 a dimension");
+    }
+    elements *= shape[i];
+    result[i] = int(shape[i]);
+  }
+  return result;
+}
+
+std::string dtype_refusal(const std::string& descr) {
+  std::string text = "has elements of type '" + printable(descr) + "'";
+  if (descr.starts_with('>')) text += " (big-endian)";
+  return text + ", allowed are float16 ('<f2') and float32 ('<f4'), little-endian";
+}
+
+/// Deletes a file unless told to keep it.
+struct TemporaryFile {
+  fs::path path;
+  bool keep = false;
+  ~TemporaryFile() {
+    if (!keep) ::unlink(path.c_str());
+  }
+};
+
+/// Everything to a new file, or an error number. close() is checked too: a full disk may show only there.
+int write_all(int descriptor, std::span<const std::string_view> pieces) {
+  int error = 0;
+  for (std::string_view piece : pieces) {
+    while (!piece.empty() && error == 0) {
+      const ssize_t written = ::write(descriptor, piece.data(), piece.size());
+      if (written >= 0) {
+        piece.remove_prefix(std::size_t(written));
+      } else if (errno != EINTR) {
+        error = errno;
+      }
+    }
+  }
+  if (::close(descriptor) != 0 && error == 0) error = errno;
+  return error;
+}
+
+}  // namespace
+
+NpyArray read_npy(const fs::path& path) {
+  File file(path);
+  const std::string header_text = read_header_text(path, file);
+  const auto header = HeaderParser(path, header_text).parse();
+  const bool is_half = header.descr == "<f2";
+  if (!is_half && header.descr != "<f4") refuse(path, dtype_refusal(header.descr));
+  if (header.fortran_order) refuse(path, "is in Fortran order, expected C order (numpy.ascontiguousarray)");
+
+  NpyArray array;
+  array.shape = checked_shape(path, header.shape);
+  std::uint64_t elements = 1;
+  for (const int size : array.shape) elements *= std::uint64_t(size);
+  const std::uint64_t data_bytes = elements * (is_half ? sizeof(half) : sizeof(float));
+  if (data_bytes != file.left()) {
+    refuse(path, (data_bytes > file.left() ? "is cut off: " : "has bytes left over: ") +
+                     shape_text(header.shape) + " of '" + header.descr + "' takes " +
+                     std::to_string(data_bytes) + " bytes of data, got " + std::to_string(file.left()));
+  }
+
+  array.values.resize(elements);
+  if (is_half) {
+    file.read(array.values.data(), data_bytes);
+    return array;
+  }
+  constexpr std::size_t kBlock = 16 * 1024;
+  std::vector<float> block(std::min<std::uint64_t>(kBlock, elements));
+  for (std::size_t done = 0; done < elements;) {
+    const std::size_t count = std::min(block.size(), std::size_t(elements - done));
+    file.read(block.data(), count * sizeof(float));
+    std::transform(block.begin(), block.begin() + count, array.values.begin() + done,
+                   [](float value) { return __float2half(value); });
+    done += count;
+  }
+  return array;
+}
+
+void write_npy(const fs::path& path, std::span<const int> shape, std::span<const half> values) {
+  std::uint64_t elements = 1;
+  std::string header = "{'descr': '<f2', 'fortran_order': False, 'shape': (";
+  for (const int size : shape) {
+    if (size < 0) throw std::logic_error("write_npy: negative dimension " + std::to_string(size));
+    elements *= std::uint64_t(size);
+    header += std::to_string(size) + ",";
+    if (&size != &shape.back()) header += ' ';
+  }
+  if (shape.size() > 1) header.pop_back();  // only a tuple of one needs its comma
+  header += "), }";
+  if (elements != values.size()) {
+    throw std::logic_error("write_npy: " + std::to_string(values.size()) + " values for a shape of " +
+                           std::to_string(elements));
+  }
+  // Format 1.0: magic, version, header length; spaces and a newline fill up to a multiple of 64 bytes.
+  constexpr std::size_t kPrefixBytes = 10;
+  header.append(63 - (kPrefixBytes + header.size()) % 64, ' ');
+  header += '\n';
+  std::string prefix(kMagic);
+  prefix += {'\x01', '\x00', char(header.size() & 0xff), char(header.size() >> 8)};
+
+  std::error_code ignored;  // what is wrong shows again, in words, where the file is opened or renamed
+  const fs::path target = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
+  const fs::file_status status = fs::status(target, ignored);
+  if (fs::is_directory(status)) cannot_write(path, "it is a folder");
+  if (fs::exists(status) && !fs::is_regular_file(status)) cannot_write(path, "it is not a regular file");
+  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder, ignored)) {
+    cannot_write(path, "there is no folder " + printable(folder.string()));
+  }
+
+  static std::atomic<unsigned> counter = 0;
+  TemporaryFile temporary{folder / (".npy-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
+  const int descriptor = ::open(temporary.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) {
+    const int number = errno;
+    temporary.keep = true;  // not ours
+    cannot_write(path, words(number));
+  }
+  const std::string_view data(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+  const std::string_view pieces[] = {prefix, header, data};
+  if (const int number = write_all(descriptor, pieces)) cannot_write(path, words(number));
+  std::error_code error;
+  fs::rename(temporary.path, target, error);
+  if (error) cannot_write(path, error.message());
+  temporary.keep = true;
+}
+
+}  // namespace attention
