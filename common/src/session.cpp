@@ -14,12 +14,18 @@ Session::Session(const Problem& problem, const Inputs& inputs)
       v_(std::span(inputs.v)),
       o_(problem.q_elements(), RawDeviceBuffer::Guards::bands) {}
 
+Session::~Session() {
+  if (in_use_ && in_use_->tear_down) (void)in_use_->tear_down();
+}
+
 void Session::prepare(const Variant& variant) {
-  const std::size_t bytes = workspace_bytes(variant, problem_);
-  // Exactly the size asked for, so that the band behind it lies where the variant's own memory ends.
-  if (workspace_ && workspace_->bytes() == bytes) return;
+  if (in_use_ && in_use_->launch == variant.launch) return;
+  if (in_use_ && in_use_->tear_down) CUDA_CHECK(in_use_->tear_down());
+  in_use_.reset();
   workspace_.reset();
-  workspace_.emplace(bytes, RawDeviceBuffer::Guards::bands);
+  workspace_.emplace(workspace_bytes(variant, problem_), RawDeviceBuffer::Guards::bands);
+  if (variant.set_up) CUDA_CHECK(variant.set_up(problem_));
+  in_use_ = variant;
 }
 
 cudaError_t Session::enqueue(const Variant& variant, cudaStream_t stream) {

@@ -21,6 +21,9 @@ class Session {
  public:
   /// Uploads the inputs. @throws InvalidInput where the device has no room.
   Session(const Problem& problem, const Inputs& inputs);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   /// Poisons output and workspace, calls `variant` once on a stream of its own, waits, and reads back.
   /// @throws CudaError where the launch or the kernel fails, InvalidInput where the workspace has no room.
@@ -29,7 +32,8 @@ class Session {
   /// Calls `variant` on `stream` without waiting: for timing. prepare(variant) must have come before.
   cudaError_t enqueue(const Variant& variant, cudaStream_t stream);
 
-  /// Makes room for the variant's workspace; it stays until a larger one is asked for.
+  /// Makes the variant the one in use: its workspace, exactly as large as it asks for, and its state of the device;
+  /// what the one before had set up is torn down.
   void prepare(const Variant& variant);
 
   const Problem& problem() const { return problem_; }
@@ -43,6 +47,7 @@ class Session {
   const Inputs& inputs_;
   DeviceBuffer<half> q_, k_, v_, o_;
   std::optional<RawDeviceBuffer> workspace_;
+  std::optional<Variant> in_use_;
 };
 
 }  // namespace attention

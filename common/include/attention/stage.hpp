@@ -38,6 +38,11 @@ using LaunchFunction = cudaError_t(const Problem& problem, const Tensors& tensor
 using SupportsFunction = Support(const Problem& problem, const Device& device);
 using WorkspaceFunction = std::size_t(const Problem& problem);
 
+/// State of the whole device that a variant wants while it is in use, such as a part of L2 set aside: set before its
+/// first call, outside any capture, and put back after its last.
+using SetUpFunction = cudaError_t(const Problem& problem);
+using TearDownFunction = cudaError_t();
+
 /// One idea, added to the variant before it.
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
@@ -47,6 +52,8 @@ struct Variant {
   WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given
   /// Factor on the tolerance every variant has, for an idea that costs accuracy; the stage's README says why.
   double error_factor = 1.0;
+  SetUpFunction* set_up = nullptr;
+  TearDownFunction* tear_down = nullptr;
 };
 
 /// One rung of the ladder. The last variant is the one the stage stands for.
