@@ -69,7 +69,7 @@ TEST_CASE("a right result exits 0 and prints a row a variant") {
   CHECK_THAT(run(kSmall + "--no-check").out, Catch::Contains("not checked"));
 }
 
-TEST_CASE("--list and --help need no device and exit 0") {
+TEST_CASE("the list and the help need no device and exit 0") {
   CHECK_THAT(run("--list").out, Catch::Contains("one_pass") && Catch::Contains("running maximum"));
   const Run help = run("--help");
   CHECK(help.exit_code == 0);

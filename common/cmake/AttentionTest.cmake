@@ -1,6 +1,6 @@
 # attention_discover_tests(TARGET PREFIX [DEVICE] [LABELS label...]): each TEST_CASE of TARGET becomes the ctest test
 # PREFIX.<name>. With DEVICE it needs the device of this build: where none answers it is skipped and says why. On
-# the gpu preset its name then starts with "gpu." and it has the label gpu.
+# the gpu preset its name then starts with "gpu.".
 list(APPEND CMAKE_MODULE_PATH ${Catch2_DIR})
 include(Catch)
 
@@ -11,7 +11,6 @@ function(attention_discover_tests target prefix)
     list(APPEND properties SKIP_RETURN_CODE 77 ENVIRONMENT ATTENTION_TEST_NEEDS_DEVICE=1)
     if(ATTENTION_DEVICE STREQUAL "gpu")
       set(prefix gpu.${prefix})
-      list(APPEND arg_LABELS gpu)
     endif()
   endif()
   catch_discover_tests(${target} TEST_PREFIX "${prefix}." PROPERTIES ${properties} LABELS "${arg_LABELS}")
