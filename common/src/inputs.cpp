@@ -138,8 +138,8 @@ Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint6
       // in that direction: scale * key * (8 sqrt(D) + N(0, D)) is 40 with a deviation of 5.
       const double lean = 8 / std::sqrt(double(head_dim));
       const double key = sign * 5 / deviation;
-      const int outlier = problem.causal ? problem.seq_kv - std::min(problem.seq_kv, (problem.seq_q + 1) / 2)
-                                         : problem.seq_kv - 1;
+      const int rows_with_keys = problem.causal ? std::min(problem.seq_q, problem.seq_kv) : 1;
+      const int outlier = problem.seq_kv - (rows_with_keys + 1) / 2;
       fill_rows(inputs.q, normal_q, problem.seq_q, head_dim, 1, [=](int) { return lean; });
       fill(inputs.k, normal_k, 1 / deviation);
       for (std::size_t i = 0; i < inputs.k.size(); ++i) {

@@ -356,14 +356,12 @@ NpyArray read_npy(const fs::path& path) {
 void write_npy(const fs::path& path, std::span<const int> shape, std::span<const half> values) {
   std::uint64_t elements = 1;
   std::string header = "{'descr': '<f2', 'fortran_order': False, 'shape': (";
-  for (const int size : shape) {
-    if (size < 0) throw std::logic_error("write_npy: negative dimension " + std::to_string(size));
-    elements *= std::uint64_t(size);
-    header += std::to_string(size) + ",";
-    if (&size != &shape.back()) header += ' ';
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] < 0) throw std::logic_error("write_npy: negative dimension " + std::to_string(shape[i]));
+    elements *= std::uint64_t(shape[i]);
+    header += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
   }
-  if (shape.size() > 1) header.pop_back();  // only a tuple of one needs its comma
-  header += "), }";
+  header += shape.size() == 1 ? ",), }" : "), }";
   if (elements != values.size()) {
     throw std::logic_error("write_npy: " + std::to_string(values.size()) + " values for a shape of " +
                            std::to_string(elements));

@@ -25,7 +25,7 @@ enum class Distribution {
   large_logits,  ///< scaled scores N(0, 500): exp overflows unless the maximum is subtracted
   equal_keys,   ///< every key of a head the same: uniform probabilities, so every key must count exactly once
   outlier_key,  ///< one key about 40 above the rest, for every query: the last one, so that running maxima
-                ///< must be corrected late; in a causal problem the key that just half of the queries see
+                ///< must be corrected late; in a causal problem the key that half of the rows with keys see
   underflow_rows,  ///< scaled scores near -1500 in odd rows, near 0 in even ones: sums vanish unless the
                    ///< maximum of each row is subtracted
 };
