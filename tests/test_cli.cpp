@@ -91,7 +91,7 @@ TEST_CASE("bad input exits 2 with one line that says what was got and what is al
       {"--no-such-option", "--no-such-option", "not expected"},
       {"--variant unfused --seq-q 2000000 --seq-kv 2000000 --heads 1", "workspace", "free"},
       {"--seq-q 2147483647 --seq-kv 1 --heads 1 --head-dim 64", "2147483647", "2^31"},
-      {"--q q.npy", "--q", "Requires"},
+      {"--q q.npy", "--q", "equires"},
       {"--variant all --out o.npy", "2", "--variant"},
       {"--q missing.npy --k missing.npy --v missing.npy", "missing.npy", "cannot"},
       {"--q a --k a --v a --seq-q 4", "--seq-q", "excludes"},

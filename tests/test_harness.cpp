@@ -93,8 +93,8 @@ cudaError_t misbehave(const Problem& problem, const Tensors& tensors, void* work
 TEST_CASE("a session reports what a variant should not have done") {
   const Problem problem({.heads = 2, .seq_q = 5, .seq_kv = 7});
   const Inputs inputs = make_inputs(problem, Distribution::normal, 1);
-  Session session(problem, inputs);
   const auto run = [&](LaunchFunction* launch) {
+    Session session(problem, inputs);  // a fresh one: damage stays
     return session.run({.name = "test", .idea = "", .launch = launch, .supports = supports_usual_shapes});
   };
   CHECK(run(misbehave<0>).damage.empty());
