@@ -384,6 +384,24 @@ TEST_CASE("Inputs of another shape are a bug of the caller") {
   CHECK_THROWS_AS(reference::expect(problem, inputs), std::logic_error);
 }
 
+TEST_CASE("attention_fp16 rounds scores, probabilities and output to half, and nothing else") {
+  const auto one_row = [](int seq_kv, int head_dim, const Inputs& inputs) {
+    const Problem problem({.heads = 1, .seq_q = 1, .seq_kv = seq_kv, .head_dim = head_dim, .scale = 1.0f});
+    return floats(reference::attention_fp16(problem, inputs));
+  };
+  // 1/5 becomes 0.199951171875, and three of them, half-way between two halves, the even one below 0.6.
+  CHECK(one_row(5, 1, {halves({0}), halves({1, 2, 3, 4, 5}), halves({1, 1, 1, 0, 0})}).front() ==
+        0.599609375f);
+  // Scores of 2048 and 2049 become the same half.
+  CHECK(one_row(2, 2, {halves({1, 1}), halves({2048, 0, 2048, 1}), halves({1, 8, 3, 8})}) ==
+        std::vector<float>{2, 8});
+  // The product is accumulated in float: 2048 + 1 + 1 is 2050, where half would stay at 2048.
+  const float got =
+      one_row(2, 3, {halves({1, 1, 1}), halves({2048, 1, 1, 2048, 0, 0}), halves({4, 0, 0, 8, 0, 0})})
+          .front();
+  CHECK(std::abs(got - (4 + 4 / (1 + std::exp(2.0)))) < 4e-3);
+}
+
 TEST_CASE("The tolerance is twice the error of FP16, plus 1e-5") {
   const Problem problem({.heads = 2, .seq_q = 100, .head_dim = 32});
   const Inputs inputs = make_inputs(problem, Distribution::normal, 10);
