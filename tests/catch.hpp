@@ -9,4 +9,7 @@ inline auto Contains(const std::string& text) { return Matchers::ContainsSubstri
 #else
 #define CATCH_CONFIG_ENABLE_ALL_STRINGMAKERS
 #include <catch2/catch.hpp>
+namespace Catch {
+using Detail::Approx;
+}  // namespace Catch
 #endif

@@ -32,6 +32,7 @@ TEST_CASE("a file is written whole or not at all") {
 
   CHECK_THROWS_AS(write_whole_file(folder / "missing" / "file", "x"), InvalidInput);
   CHECK_THROWS_AS(write_whole_file(folder, "a folder stands there"), InvalidInput);
+  CHECK_THROWS_AS(write_whole_file("/dev/null", "a device stands there"), InvalidInput);
   const auto entries = std::filesystem::directory_iterator(folder);
   CHECK(std::distance(begin(entries), end(entries)) == 1);  // nothing half-written beside it
   std::filesystem::remove_all(folder);

@@ -1,11 +1,7 @@
 #include "attention/npy.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cctype>
 #include <cerrno>
@@ -21,6 +17,7 @@
 #include <system_error>
 
 #include "attention/error.hpp"
+#include "attention/text.hpp"
 
 namespace attention {
 namespace {
@@ -34,21 +31,8 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kMaxHeaderBytes = 64 * 1024;  // NumPy's own reader stops at 10000 characters
 constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
 
-/// Text from a file, or a path, so that it fits in a one-line message.
-std::string printable(std::string_view text) {
-  constexpr std::size_t kLongest = 200;
-  std::string result;
-  for (const unsigned char c : text.substr(0, kLongest)) result += c < 0x20 || c == 0x7f ? '?' : char(c);
-  if (text.size() > kLongest) result += "...";
-  return result;
-}
-
 [[noreturn]] void refuse(const fs::path& path, const std::string& why) {
   throw InvalidInput(printable(path.string()) + ": " + why);
-}
-
-[[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
-  refuse(path, "cannot be written: " + why);
 }
 
 std::string words(int error_number) {
@@ -289,32 +273,6 @@ std::string dtype_refusal(const std::string& descr) {
   return text + ", allowed are float16 ('<f2') and float32 ('<f4'), little-endian";
 }
 
-/// Deletes a file unless told to keep it.
-struct TemporaryFile {
-  fs::path path;
-  bool keep = false;
-  ~TemporaryFile() {
-    if (!keep) ::unlink(path.c_str());
-  }
-};
-
-/// Everything to a new file, or an error number. close() is checked too: a full disk may show only there.
-int write_all(int descriptor, std::span<const std::string_view> pieces) {
-  int error = 0;
-  for (std::string_view piece : pieces) {
-    while (!piece.empty() && error == 0) {
-      const ssize_t written = ::write(descriptor, piece.data(), piece.size());
-      if (written >= 0) {
-        piece.remove_prefix(std::size_t(written));
-      } else if (errno != EINTR) {
-        error = errno;
-      }
-    }
-  }
-  if (::close(descriptor) != 0 && error == 0) error = errno;
-  return error;
-}
-
 }  // namespace
 
 NpyArray read_npy(const fs::path& path) {
@@ -373,31 +331,9 @@ void write_npy(const fs::path& path, std::span<const int> shape, std::span<const
   std::string prefix(kMagic);
   prefix += {'\x01', '\x00', char(header.size() & 0xff), char(header.size() >> 8)};
 
-  std::error_code ignored;  // what is wrong shows again, in words, where the file is opened or renamed
-  const fs::path target = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
-  const fs::file_status status = fs::status(target, ignored);
-  if (fs::is_directory(status)) cannot_write(path, "it is a folder");
-  if (fs::exists(status) && !fs::is_regular_file(status)) cannot_write(path, "it is not a regular file");
-  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  if (!fs::is_directory(folder, ignored)) {
-    cannot_write(path, "there is no folder " + printable(folder.string()));
-  }
-
-  static std::atomic<unsigned> counter = 0;
-  TemporaryFile temporary{folder / (".npy-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
-  const int descriptor = ::open(temporary.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) {
-    const int number = errno;
-    temporary.keep = true;  // not ours
-    cannot_write(path, words(number));
-  }
   const std::string_view data(reinterpret_cast<const char*>(values.data()), values.size_bytes());
   const std::string_view pieces[] = {prefix, header, data};
-  if (const int number = write_all(descriptor, pieces)) cannot_write(path, words(number));
-  std::error_code error;
-  fs::rename(temporary.path, target, error);
-  if (error) cannot_write(path, error.message());
-  temporary.keep = true;
+  write_whole_file(path, pieces);
 }
 
 }  // namespace attention

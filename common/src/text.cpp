@@ -1,13 +1,53 @@
 #include "attention/text.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
-#include <fstream>
+#include <system_error>
 
 #include "attention/error.hpp"
 
 namespace attention {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Deletes a file unless told to keep it.
+struct TemporaryFile {
+  fs::path path;
+  bool keep = false;
+  ~TemporaryFile() {
+    if (!keep) ::unlink(path.c_str());
+  }
+};
+
+/// Everything to a new file, or an error number. close() is checked too: a full disk may show only there.
+int write_all(int descriptor, std::span<const std::string_view> pieces) {
+  int error = 0;
+  for (std::string_view piece : pieces) {
+    while (!piece.empty() && error == 0) {
+      const ssize_t written = ::write(descriptor, piece.data(), piece.size());
+      if (written >= 0) {
+        piece.remove_prefix(std::size_t(written));
+      } else if (errno != EINTR) {
+        error = errno;
+      }
+    }
+  }
+  if (::close(descriptor) != 0 && error == 0) error = errno;
+  return error;
+}
+
+std::string words(int error_number) { return std::generic_category().message(error_number); }
+
+[[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
+  throw InvalidInput(printable(path.string()) + ": cannot be written: " + why);
+}
+
+}  // namespace
 
 std::string bytes_in_words(std::size_t bytes) {
   if (bytes < 1024) return std::to_string(bytes) + " B";
@@ -29,24 +69,40 @@ std::string alternatives(const std::vector<std::string>& names) {
   return text;
 }
 
-void write_whole_file(const std::filesystem::path& path, std::string_view contents) {
-  // The process's number keeps two programs that write the same file apart until each renames its own.
-  const std::filesystem::path partial = path.string() + ".partial-" + std::to_string(getpid());
-  const auto fail = [&](const std::string& reason) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw InvalidInput("cannot write " + path.string() + ": " + reason);
-  };
-  {
-    std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-    if (!file) fail("its folder is missing or not writable");
-    file.write(contents.data(), std::streamsize(contents.size()));
-    file.close();
-    if (!file) fail("the disk is full or failed");
-  }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) fail(error.message());
+std::string printable(std::string_view text) {
+  constexpr std::size_t kLongest = 200;
+  std::string result;
+  for (const unsigned char c : text.substr(0, kLongest)) result += c < 0x20 || c == 0x7f ? '?' : char(c);
+  if (text.size() > kLongest) result += "...";
+  return result;
 }
+
+void write_whole_file(const fs::path& path, std::span<const std::string_view> pieces) {
+  std::error_code ignored;  // what is wrong shows again, in words, where the file is opened or renamed
+  const fs::path target = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
+  const fs::file_status status = fs::status(target, ignored);
+  if (fs::is_directory(status)) cannot_write(path, "it is a folder");
+  if (fs::exists(status) && !fs::is_regular_file(status)) cannot_write(path, "it is not a regular file");
+  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder, ignored)) {
+    cannot_write(path, "there is no folder " + printable(folder.string()));
+  }
+
+  static std::atomic<unsigned> counter = 0;
+  TemporaryFile temporary{folder / (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
+  const int descriptor = ::open(temporary.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) {
+    const int number = errno;
+    temporary.keep = true;  // not ours
+    cannot_write(path, words(number));
+  }
+  if (const int number = write_all(descriptor, pieces)) cannot_write(path, words(number));
+  std::error_code error;
+  fs::rename(temporary.path, target, error);
+  if (error) cannot_write(path, error.message());
+  temporary.keep = true;
+}
+
+void write_whole_file(const fs::path& path, std::string_view contents) { write_whole_file(path, {&contents, 1}); }
 
 }  // namespace attention
