@@ -1,0 +1,119 @@
+#include "names.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "attention/error.hpp"
+
+namespace attention::bench {
+namespace {
+
+constexpr std::array<std::string_view, 4> kModes = {"chain", "single", "cold", "streams"};
+
+// Reads "H8" or "H8-2": one number or two after a letter. False where the text is anything else.
+bool read_sizes(std::string_view& text, char letter, char separator, int& first, std::optional<int>& second) {
+  const auto read_number = [&](int& number) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc()) return false;
+    text.remove_prefix(std::size_t(end - text.data()));
+    return true;
+  };
+  if (text.empty() || text.front() != letter) return false;
+  text.remove_prefix(1);
+  if (!read_number(first)) return false;
+  if (separator == '\0' || text.empty() || text.front() != separator) return true;
+  text.remove_prefix(1);
+  return read_number(second.emplace());
+}
+
+bool read_underscore(std::string_view& text) {
+  if (text.empty() || text.front() != '_') return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+}  // namespace
+
+std::string_view name(Mode mode) { return kModes[std::size_t(mode)]; }
+
+std::optional<Mode> mode_named(std::string_view name) {
+  for (std::size_t i = 0; i < kModes.size(); ++i) {
+    if (kModes[i] == name) return Mode(i);
+  }
+  return {};
+}
+
+std::string shape_name(const Problem& problem) {
+  std::string text;
+  const auto add = [&](const char* before, int first, const char* separator, int second) {
+    text += before;
+    text += std::to_string(first);
+    if (first == second) return;
+    text += separator;
+    text += std::to_string(second);
+  };
+  add("B", problem.batch, "", problem.batch);
+  add("_H", problem.heads, "-", problem.kv_heads);
+  add("_S", problem.seq_q, "x", problem.seq_kv);
+  add("_D", problem.head_dim, "", problem.head_dim);
+  if (problem.causal) text += "_causal";
+  return text;
+}
+
+Problem parse_shape(std::string_view shape) {
+  std::string_view rest = shape;
+  Shape sizes;
+  std::optional<int> none;
+  const bool read = read_sizes(rest, 'B', '\0', sizes.batch, none) && read_underscore(rest) &&
+                    read_sizes(rest, 'H', '-', sizes.heads, sizes.kv_heads) && read_underscore(rest) &&
+                    read_sizes(rest, 'S', 'x', sizes.seq_q, sizes.seq_kv) && read_underscore(rest) &&
+                    read_sizes(rest, 'D', '\0', sizes.head_dim, none);
+  sizes.causal = rest == "_causal";
+  if (!read || !(rest.empty() || sizes.causal)) {
+    throw InvalidInput("a shape looks like B1_H8_S512_D64, B1_H8-2_S17x257_D64 or B1_H8_S512_D64_causal, got '" +
+                       std::string(shape) + "'");
+  }
+  return Problem(sizes);
+}
+
+std::string join(const Name& name) { return name.who + "/" + name.variant + "/" + name.shape + "/" + name.mode; }
+
+std::optional<Name> split(std::string_view name) {
+  std::array<std::string, 4> parts;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::size_t end = std::min(name.find('/'), name.size());
+    if (end == 0) return {};
+    parts[i] = name.substr(0, end);
+    name.remove_prefix(std::min(end + 1, name.size()));
+  }
+  return Name{parts[0], parts[1], parts[2], parts[3]};
+}
+
+std::vector<Case> plan(bool quick) {
+  std::vector<Case> cases;
+  if (quick) return {{Problem(), {Mode::chain}, true}};
+  for (const bool causal : {false, true}) {
+    cases.push_back({Problem({.causal = causal}), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, true});
+  }
+  for (int seq = 128; seq <= 16384; seq *= 2) {
+    if (seq != Problem().seq_q) cases.push_back({Problem({.seq_q = seq}), {Mode::chain}, false});
+  }
+  constexpr int kTokens = 16384, kChannels = 2048;
+  for (const int head_dim : {64, 128}) {
+    for (const int seq : {2048, 8192, kTokens}) {
+      for (const bool causal : {false, true}) {
+        cases.push_back({Problem({.batch = kTokens / seq,
+                                  .heads = kChannels / head_dim,
+                                  .seq_q = seq,
+                                  .head_dim = head_dim,
+                                  .causal = causal}),
+                         {Mode::chain},
+                         false});
+      }
+    }
+  }
+  return cases;
+}
+
+}  // namespace attention::bench

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attention/problem.hpp"
+
+// The names of benchmarks: "01_naive/one_pass/B1_H8_S512_D64_causal/chain". Recorded results are found again by these,
+// so they do not change.
+namespace attention::bench {
+
+/// How a call is timed; see attention/timing.hpp.
+enum class Mode { chain, single, cold, streams };
+
+std::string_view name(Mode mode);
+std::optional<Mode> mode_named(std::string_view name);
+
+/// "B1_H8_S512_D64", "H8-2" where there are fewer key/value heads, "S17x257" where seq_q and seq_kv differ,
+/// "_causal" at the end. The scale is always the usual one.
+std::string shape_name(const Problem& problem);
+
+/// The problem that a shape is the name of. @throws InvalidInput with the form that is expected.
+Problem parse_shape(std::string_view shape);
+
+struct Name {
+  std::string who;      ///< a stage, "pytorch", "floor" or "ceiling"
+  std::string variant;  ///< or the back end of a rival
+  std::string shape;
+  std::string mode;
+};
+
+std::string join(const Name& name);
+
+/// Takes a name apart; what Google Benchmark appends ("/iterations:1/manual_time") is left out. Nothing where it has
+/// not four parts.
+std::optional<Name> split(std::string_view name);
+
+/// A shape and what is to be timed on it.
+struct Case {
+  Problem problem;
+  std::vector<Mode> modes;
+  bool all_variants;  ///< else only the variant that a stage stands for
+};
+
+/// What `bench` measures unless told otherwise. Full: the headline shape, full and causal, every variant in every
+/// mode; one batch of 8 heads from S = 128 to 16384; 16384 tokens of 2048 channels in all, D = 64 and 128, S = 2048 to
+/// 16384, full and causal. Quick: every variant on the headline shape, `chain`.
+std::vector<Case> plan(bool quick);
+
+}  // namespace attention::bench
