@@ -1,5 +1,5 @@
-// Times every variant of every stage, and the rivals where they are linked in. Google Benchmark runs and reports it;
-// what is timed, how, and what must be right about it first is here.
+// Times every variant of every stage, and the rivals where they are linked in. Google Benchmark runs and
+// reports it; what is timed, how, and what must be right about it first is here.
 
 #include <benchmark/benchmark.h>
 
@@ -44,7 +44,8 @@ struct Options {
   std::string out;  // Google Benchmark's own option, read here to complete the file
 };
 
-// A problem with its inputs and what is right for it. Benchmarks of one problem follow one another, so one is kept.
+// A problem with its inputs and what is right for it. Benchmarks of one problem follow one another, so one is
+// kept.
 struct Bed {
   Problem problem;
   Inputs inputs;
@@ -89,7 +90,9 @@ class Bench {
   bool any_wrong_ = false;
 };
 
-std::size_t calls_in(Mode mode) { return mode == Mode::cold ? kInputSets : mode == Mode::streams ? kStreams : 1; }
+std::size_t calls_in(Mode mode) {
+  return mode == Mode::cold ? kInputSets : mode == Mode::streams ? kStreams : 1;
+}
 
 std::string shape_and_mode(const Problem& problem, Mode mode) {
   return shape_name(problem) + "/" + std::string(name(mode));
@@ -126,7 +129,8 @@ void Bench::register_all() {
     }
     add("ceiling/copy/1GiB/chain", [this](benchmark::State& state) { run_copy(state); });
     if (!peers::rivals().empty()) {
-      add("ceiling/matrix_product/N8192/chain", [this](benchmark::State& state) { run_matrix_product(state); });
+      add("ceiling/matrix_product/N8192/chain",
+          [this](benchmark::State& state) { run_matrix_product(state); });
     }
   }
   for (const Case& c : cases) {
@@ -141,7 +145,8 @@ void Bench::register_all() {
       for (const Stage* stage : registry()) {
         for (const Variant& variant : stage->variants) {
           if (!c.all_variants && &variant != &stage->default_variant()) continue;
-          add(std::string(stage->name) + "/" + std::string(variant.name) + "/" + shape_and_mode(c.problem, mode),
+          add(std::string(stage->name) + "/" + std::string(variant.name) + "/" +
+                  shape_and_mode(c.problem, mode),
               [=, this](benchmark::State& state) { run_variant(state, variant, c.problem, mode); });
         }
       }
@@ -159,10 +164,14 @@ Bed& Bench::bed(const Problem& problem) {
 
 Timing Bench::time(Mode mode, const std::vector<Enqueue>& calls) const {
   switch (mode) {
-    case Mode::chain: return time_chain(calls.front(), timing_);
-    case Mode::single: return time_single(calls.front(), timing_);
-    case Mode::cold: return time_cold(calls, 2 * device_->l2_bytes, timing_);
-    case Mode::streams: return time_streams(calls, timing_);
+    case Mode::chain:
+      return time_chain(calls.front(), timing_);
+    case Mode::single:
+      return time_single(calls.front(), timing_);
+    case Mode::cold:
+      return time_cold(calls, 2 * device_->l2_bytes, timing_);
+    case Mode::streams:
+      return time_streams(calls, timing_);
   }
   throw std::logic_error("no such mode");
 }
@@ -187,11 +196,12 @@ double Bench::floor_us(const Enqueue& call, Mode mode) {
 }
 
 bool Bench::too_long(benchmark::State& state, const Enqueue& call) const {
-  const double call_ms = time_single(call, {.replays = 1, .min_replays = 1, .warmup_replays = 1}).median_us / 1000;
+  const double call_ms =
+      time_single(call, {.replays = 1, .min_replays = 1, .warmup_replays = 1}).median_us / 1000;
   if (call_ms <= options_.largest_call_ms) return false;
   char text[128];
-  std::snprintf(text, sizeof text, "not timed: a call takes %.0f ms, more than the %.0f of --largest-call-ms", call_ms,
-                options_.largest_call_ms);
+  std::snprintf(text, sizeof text, "not timed: a call takes %.0f ms, more than the %.0f of --largest-call-ms",
+                call_ms, options_.largest_call_ms);
   state.SkipWithError(text);
   return true;
 }
@@ -226,7 +236,8 @@ void Bench::run_floor(benchmark::State& state, Mode mode) {
 
 void Bench::run_copy(benchmark::State& state) {
   constexpr std::size_t kBytes = std::size_t(1) << 30;
-  const RawDeviceBuffer from(kBytes, RawDeviceBuffer::Guards::none), to(kBytes, RawDeviceBuffer::Guards::none);
+  const RawDeviceBuffer from(kBytes, RawDeviceBuffer::Guards::none),
+      to(kBytes, RawDeviceBuffer::Guards::none);
   const Timing timing = time_chain([&](cudaStream_t stream) {
     CUDA_CHECK(cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, stream));
   });
@@ -319,7 +330,8 @@ void Bench::run_variant(benchmark::State& state, const Variant& variant, const P
 }
 
 Options parse_options(int argc, char** argv) {
-  // Google Benchmark takes its own options out of argv, so what it needs to be asked afterwards is read before.
+  // Google Benchmark takes its own options out of argv, so what it needs to be asked afterwards is read
+  // before.
   constexpr std::string_view kOut = "--benchmark_out=";
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -356,8 +368,8 @@ void add_context(const Options& options, const std::string& command) {
   benchmark::AddCustomContext("state_before", gpu_state());
 }
 
-// The context ends up in the file before the first time is known; what belongs to the end is added here, and what says
-// more about whose machine it was than about the measurement is taken out.
+// The context ends up in the file before the first time is known; what belongs to the end is added here, and
+// what says more about whose machine it was than about the measurement is taken out.
 void complete_context(const std::string& file) {
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(std::ifstream(file));
   auto& context = json["context"];
@@ -380,11 +392,13 @@ ExitCode run(int argc, char** argv) {
   bench.register_all();
   if (!only_lists) {
     if (current_device().emulated) {
-      throw NoDevice("the emulated device checks and counts; it has no times. Build the preset gpu to measure");
+      throw NoDevice(
+          "the emulated device checks and counts; it has no times. Build the preset gpu to measure");
     }
     add_context(options, command);
   }
-  if (benchmark::RunSpecifiedBenchmarks() == 0) return ExitCode::bad_input;  // it has said that nothing matches
+  if (benchmark::RunSpecifiedBenchmarks() == 0)
+    return ExitCode::bad_input;  // it has said that nothing matches
   if (!only_lists && !options.out.empty()) complete_context(options.out);
   return bench.any_wrong() ? ExitCode::wrong_result : ExitCode::right;
 }

@@ -7,6 +7,8 @@ __global__ void empty_kernel() {}
 
 }  // namespace
 
-cudaError_t empty_launch(dim3 grid, dim3 block, cudaStream_t stream) { return launch(empty_kernel, grid, block, 0, stream); }
+cudaError_t empty_launch(dim3 grid, dim3 block, cudaStream_t stream) {
+  return launch(empty_kernel, grid, block, 0, stream);
+}
 
 }  // namespace attention::bench

@@ -35,7 +35,9 @@ bool read_underscore(std::string_view& text) {
 
 }  // namespace
 
-std::string_view name(Mode mode) { return kModes[std::size_t(mode)]; }
+std::string_view name(Mode mode) {
+  return kModes[std::size_t(mode)];
+}
 
 std::optional<Mode> mode_named(std::string_view name) {
   for (std::size_t i = 0; i < kModes.size(); ++i) {
@@ -71,13 +73,16 @@ Problem parse_shape(std::string_view shape) {
                     read_sizes(rest, 'D', '\0', sizes.head_dim, none);
   sizes.causal = rest == "_causal";
   if (!read || !(rest.empty() || sizes.causal)) {
-    throw InvalidInput("a shape looks like B1_H8_S512_D64, B1_H8-2_S17x257_D64 or B1_H8_S512_D64_causal, got '" +
-                       std::string(shape) + "'");
+    throw InvalidInput(
+        "a shape looks like B1_H8_S512_D64, B1_H8-2_S17x257_D64 or B1_H8_S512_D64_causal, got '" +
+        std::string(shape) + "'");
   }
   return Problem(sizes);
 }
 
-std::string join(const Name& name) { return name.who + "/" + name.variant + "/" + name.shape + "/" + name.mode; }
+std::string join(const Name& name) {
+  return name.who + "/" + name.variant + "/" + name.shape + "/" + name.mode;
+}
 
 std::optional<Name> split(std::string_view name) {
   std::array<std::string, 4> parts;
@@ -94,7 +99,8 @@ std::vector<Case> plan(bool quick) {
   std::vector<Case> cases;
   if (quick) return {{Problem(), {Mode::chain}, true}};
   for (const bool causal : {false, true}) {
-    cases.push_back({Problem({.causal = causal}), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, true});
+    cases.push_back(
+        {Problem({.causal = causal}), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, true});
   }
   for (int seq = 128; seq <= 16384; seq *= 2) {
     if (seq != Problem().seq_q) cases.push_back({Problem({.seq_q = seq}), {Mode::chain}, false});

@@ -7,8 +7,8 @@
 
 #include "attention/problem.hpp"
 
-// The names of benchmarks: "01_naive/one_pass/B1_H8_S512_D64_causal/chain". Recorded results are found again by these,
-// so they do not change.
+// The names of benchmarks: "01_naive/one_pass/B1_H8_S512_D64_causal/chain". Recorded results are found again
+// by these, so they do not change.
 namespace attention::bench {
 
 /// How a call is timed; see attention/timing.hpp.
@@ -33,8 +33,8 @@ struct Name {
 
 std::string join(const Name& name);
 
-/// Takes a name apart; what Google Benchmark appends ("/iterations:1/manual_time") is left out. Nothing where it has
-/// not four parts.
+/// Takes a name apart; what Google Benchmark appends ("/iterations:1/manual_time") is left out. Nothing where
+/// it has not four parts.
 std::optional<Name> split(std::string_view name);
 
 /// A shape and what is to be timed on it.
@@ -44,9 +44,9 @@ struct Case {
   bool all_variants;  ///< else only the variant that a stage stands for
 };
 
-/// What `bench` measures unless told otherwise. Full: the headline shape, full and causal, every variant in every
-/// mode; one batch of 8 heads from S = 128 to 16384; 16384 tokens of 2048 channels in all, D = 64 and 128, S = 2048 to
-/// 16384, full and causal. Quick: every variant on the headline shape, `chain`.
+/// What `bench` measures unless told otherwise. Full: the headline shape, full and causal, every variant in
+/// every mode; one batch of 8 heads from S = 128 to 16384; 16384 tokens of 2048 channels in all, D = 64 and
+/// 128, S = 2048 to 16384, full and causal. Quick: every variant on the headline shape, `chain`.
 std::vector<Case> plan(bool quick);
 
 }  // namespace attention::bench

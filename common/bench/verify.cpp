@@ -52,7 +52,8 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
                            .head_dim = problem.head_dim,
                            .causal = problem.causal,
                            .scale = problem.scale});
-  const Inputs parts = {part(inputs.q, q_start, rows * row_elements), part(inputs.k, kv_start, keys * row_elements),
+  const Inputs parts = {part(inputs.q, q_start, rows * row_elements),
+                        part(inputs.k, kv_start, keys * row_elements),
                         part(inputs.v, kv_start, keys * row_elements)};
   samples_.push_back({q_start,
                       "batch " + std::to_string(batch) + ", head " + std::to_string(head % problem.heads) +
@@ -64,15 +65,17 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
 }
 
 std::optional<std::string> Verifier::complaint(std::span<const half> o, double error_factor) const {
-  const auto not_finite = std::find_if(o.begin(), o.end(), [](half value) { return !std::isfinite(float(value)); });
+  const auto not_finite =
+      std::find_if(o.begin(), o.end(), [](half value) { return !std::isfinite(float(value)); });
   if (not_finite != o.end()) {
     return "element " + std::to_string(not_finite - o.begin()) + " of " + std::to_string(o.size()) +
            " is not finite or was not written";
   }
-  const Tolerance tolerance = {tolerance_.max_abs_error * error_factor, tolerance_.relative_error * error_factor};
+  const Tolerance tolerance = {tolerance_.max_abs_error * error_factor,
+                               tolerance_.relative_error * error_factor};
   for (const Sample& sample : samples_) {
-    const Comparison comparison = compare(o.subspan(sample.first_element, sample.expected.o.size()), sample.expected.o,
-                                          tolerance, {}, std::size_t(head_dim_));
+    const Comparison comparison = compare(o.subspan(sample.first_element, sample.expected.o.size()),
+                                          sample.expected.o, tolerance, {}, std::size_t(head_dim_));
     if (!comparison.ok) return sample.where + comparison.message;
   }
   return {};

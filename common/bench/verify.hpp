@@ -15,9 +15,10 @@ namespace attention::bench {
 
 /// Holds outputs of one problem against the float64 reference, with the tolerance of reference::expect().
 ///
-/// Every element of a small problem is compared. Of a large one, whose reference would take minutes, every element must
-/// be finite (outputs are poisoned with NaN before a call, so one that nobody wrote shows), and rows are compared in
-/// samples: blocks of neighbouring rows of heads spread over the batch, first and last rows of a head among them.
+/// Every element of a small problem is compared. Of a large one, whose reference would take minutes, every
+/// element must be finite (outputs are poisoned with NaN before a call, so one that nobody wrote shows), and
+/// rows are compared in samples: blocks of neighbouring rows of heads spread over the batch, first and last
+/// rows of a head among them.
 class Verifier {
  public:
   /// Problems of at most this many products of Q K^T are compared whole.

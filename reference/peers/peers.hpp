@@ -12,8 +12,9 @@
 #include "attention/inputs.hpp"
 #include "attention/problem.hpp"
 
-// What a user would call instead of this project's kernels, timed beside them in one program: the back ends of
-// PyTorch's scaled_dot_product_attention. peers_torch.cpp where LibTorch was found, else peers_none.cpp, which has none.
+// What a user would call instead of this project's kernels, timed beside them in one program: the back ends
+// of PyTorch's scaled_dot_product_attention. peers_torch.cpp where LibTorch was found, else peers_none.cpp,
+// which has none.
 namespace attention::peers {
 
 struct Rival {
@@ -39,8 +40,8 @@ class Call {
 /// One attention on tensors of its own. @throws InvalidInput for a problem that the function cannot express.
 std::unique_ptr<Call> make_call(const Rival& rival, const Problem& problem, const Inputs& inputs);
 
-/// A product of two random half matrices of size x size: what the tensor cores give a good library. Null where there
-/// is none.
+/// A product of two random half matrices of size x size: what the tensor cores give a good library. Null
+/// where there is none.
 std::unique_ptr<Call> make_matrix_product(int size);
 
 }  // namespace attention::peers

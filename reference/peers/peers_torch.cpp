@@ -33,13 +33,17 @@ void allow_only(std::string_view back_end) {
   context.setSDPUseMath(back_end == "math");
 }
 
-// Calls a function of PyTorch on a stream of ours. What the function allocates comes from a memory pool of this call
-// alone, so that a captured graph can be replayed for as long as this object lives, whatever else PyTorch does.
+// Calls a function of PyTorch on a stream of ours. What the function allocates comes from a memory pool of
+// this call alone, so that a captured graph can be replayed for as long as this object lives, whatever else
+// PyTorch does.
 class TorchCall : public Call {
  public:
   explicit TorchCall(std::function<at::Tensor()> function)
-      : function_(std::move(function)), device_(c10::cuda::current_device()), pool_(at::cuda::graph_pool_handle()) {
-    c10::cuda::CUDACachingAllocator::beginAllocateToPool(device_, pool_, [this](cudaStream_t) { return enqueuing_; });
+      : function_(std::move(function)),
+        device_(c10::cuda::current_device()),
+        pool_(at::cuda::graph_pool_handle()) {
+    c10::cuda::CUDACachingAllocator::beginAllocateToPool(device_, pool_,
+                                                         [this](cudaStream_t) { return enqueuing_; });
   }
 
   ~TorchCall() override {
@@ -78,12 +82,15 @@ class TorchCall : public Call {
 };
 
 at::Tensor to_device(const std::vector<half>& values, std::array<std::int64_t, 4> shape) {
-  return at::from_blob(const_cast<half*>(values.data()), shape, at::TensorOptions().dtype(at::kHalf)).to(at::kCUDA);
+  return at::from_blob(const_cast<half*>(values.data()), shape, at::TensorOptions().dtype(at::kHalf))
+      .to(at::kCUDA);
 }
 
 }  // namespace
 
-std::span<const Rival> rivals() { return kRivals; }
+std::span<const Rival> rivals() {
+  return kRivals;
+}
 
 std::string versions() {
   const long cudnn = at::detail::getCUDAHooks().versionCuDNN();
@@ -96,8 +103,10 @@ std::unique_ptr<Call> make_call(const Rival& rival, const Problem& problem, cons
     throw InvalidInput("PyTorch aligns a causal mask at the top left, so seq_q must equal seq_kv");
   }
   const at::Tensor q = to_device(inputs.q, {problem.batch, problem.heads, problem.seq_q, problem.head_dim});
-  const at::Tensor k = to_device(inputs.k, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
-  const at::Tensor v = to_device(inputs.v, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
+  const at::Tensor k =
+      to_device(inputs.k, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
+  const at::Tensor v =
+      to_device(inputs.v, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
   c10::cuda::device_synchronize();  // the copies are done before another stream reads
   return std::make_unique<TorchCall>([=, name = rival.name] {
     allow_only(name);
