@@ -7,23 +7,37 @@ namespace attention {
 /// Lanes that take part in every warp operation of the stages: all of them.
 inline constexpr unsigned kFullWarp = 0xffffffffu;
 
-/// Sum of `value` over groups of kLanes neighbouring lanes (a power of two up to 32); every lane gets it, with the
-/// same bits. All 32 lanes must call it.
-template <int kLanes = 32>
-__device__ inline float warp_sum(float value) {
-  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+/// The largest `value` of each group of `Lanes` neighbouring lanes (a power of two up to 32), in all of its
+/// lanes. Every lane of the warp takes part. Butterfly: log2(Lanes) shuffles.
+template <int Lanes = 32>
+__device__ __forceinline__ float warp_reduce_max(float value) {
+  static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
+#pragma unroll
+  for (int distance = Lanes / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, distance));
+  }
+  return value;
+}
+
+/// The sum of `value` over each group of `Lanes` neighbouring lanes, likewise.
+template <int Lanes = 32>
+__device__ __forceinline__ float warp_reduce_sum(float value) {
+  static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
+#pragma unroll
+  for (int distance = Lanes / 2; distance > 0; distance /= 2) {
     value += __shfl_xor_sync(kFullWarp, value, distance);
   }
   return value;
 }
 
-/// Largest `value` over groups of kLanes neighbouring lanes, as warp_sum(). NaN loses to any number (fmaxf).
-template <int kLanes = 32>
-__device__ inline float warp_max(float value) {
-  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, distance));
-  }
-  return value;
+// The names before these; to go when no stage uses them.
+template <int Lanes = 32>
+__device__ __forceinline__ float warp_max(float value) {
+  return warp_reduce_max<Lanes>(value);
+}
+template <int Lanes = 32>
+__device__ __forceinline__ float warp_sum(float value) {
+  return warp_reduce_sum<Lanes>(value);
 }
 
 }  // namespace attention

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "emulator/vector_types.hpp"

@@ -1,0 +1,195 @@
+#include "device_memory.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <mutex>
+
+#include "report.hpp"
+
+namespace emulator {
+namespace {
+
+constexpr std::size_t kRangeBytes = std::size_t(64) << 30;
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kAlignment = 256;  // of cudaMalloc
+constexpr unsigned char kPoison = 0xff;
+
+std::size_t round_up(std::size_t value, std::size_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+// Host memory that can still be had, from /proc/meminfo.
+std::size_t available_host_bytes() {
+  std::ifstream in("/proc/meminfo");
+  for (std::string word; in >> word;) {
+    std::size_t kilobytes = 0;
+    if (word == "MemAvailable:" && in >> kilobytes) return kilobytes * 1024;
+  }
+  return std::size_t(sysconf(_SC_AVPHYS_PAGES)) * kPage;
+}
+
+// Pages that belong to an allocation, and what of them lies before and behind it.
+struct Pages {
+  char* begin;
+  std::size_t bytes;
+};
+Pages pages_of(const Allocation& allocation) {
+  char* begin = reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(allocation.begin) & ~(kPage - 1));
+  return {begin, round_up(std::size_t(allocation.end() - begin), kPage)};
+}
+
+struct Book {
+  std::mutex mutex;
+  std::map<char*, Allocation*> live;
+  std::multimap<std::size_t, char*> released;  // ranges to be used again, by size in bytes
+};
+Book& book() {
+  static Book* book = new Book;
+  return *book;
+}
+
+}  // namespace
+
+DeviceMemory& DeviceMemory::instance() {
+  static DeviceMemory* memory = new DeviceMemory;
+  return *memory;
+}
+
+DeviceMemory::DeviceMemory() {
+  void* range = mmap(nullptr, kRangeBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* table = mmap(nullptr, (kRangeBytes >> kGranuleShift) * sizeof(*granules_), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (range == MAP_FAILED || table == MAP_FAILED) {
+    std::perror("emulated device: no addresses for global memory");
+    std::exit(1);
+  }
+  begin_ = next_ = reinterpret_cast<char*>(round_up(reinterpret_cast<std::uintptr_t>(range), kGranule));
+  end_ = static_cast<char*>(range) + kRangeBytes - kGranule;
+  granules_ = static_cast<std::atomic<Allocation*>*>(table);
+  total_ = std::min<std::size_t>(std::size_t(sysconf(_SC_PHYS_PAGES)) * kPage, std::size_t(16) << 30);
+}
+
+std::size_t DeviceMemory::free_bytes() const {
+  return std::min(total_ - std::min(total_, used_), available_host_bytes());
+}
+
+char* DeviceMemory::allocate(std::size_t bytes) {
+  Book& allocations = book();
+  std::lock_guard lock(allocations.mutex);
+  if (bytes > free_bytes()) return nullptr;
+  const std::size_t page_bytes = round_up(round_up(std::max<std::size_t>(bytes, 1), kAlignment), kPage);
+  const std::size_t range_bytes =
+      round_up(page_bytes + kPage, kGranule);  // at least one inaccessible page behind
+
+  char* pages = nullptr;
+  if (std::size_t(end_ - next_) >= range_bytes) {
+    pages = next_;
+    next_ += range_bytes;
+  } else {
+    // Freed addresses are used again only when there are no others: a late access is then still known as
+    // such.
+    const auto fitting = allocations.released.lower_bound(range_bytes);
+    if (fitting == allocations.released.end()) return nullptr;
+    pages = fitting->second;
+    allocations.released.erase(fitting);
+  }
+  if (mprotect(pages, page_bytes, PROT_READ | PROT_WRITE) != 0) return nullptr;
+  std::memset(pages, kPoison, page_bytes);
+
+  char* begin = pages + page_bytes - round_up(std::max<std::size_t>(bytes, 1), kAlignment);
+  auto* allocation = new Allocation{begin, bytes, false, {false}};
+  allocations.live[begin] = allocation;
+  used_ += page_bytes;
+  for (std::size_t granule = std::size_t(pages - begin_) >> kGranuleShift;
+       granule < std::size_t(pages + range_bytes - begin_) >> kGranuleShift; ++granule) {
+    granules_[granule].store(allocation, std::memory_order_release);
+  }
+  return begin;
+}
+
+DeviceMemory::FreeResult DeviceMemory::free(void* pointer) {
+  check_bands();
+  Book& allocations = book();
+  std::lock_guard lock(allocations.mutex);
+  const auto found = allocations.live.find(static_cast<char*>(pointer));
+  if (found == allocations.live.end()) {
+    const Allocation* known = contains(pointer) ? find(pointer) : nullptr;
+    return known && known->freed && known->begin == pointer ? FreeResult::double_free
+                                                            : FreeResult::not_an_allocation;
+  }
+  Allocation* allocation = found->second;
+  allocations.live.erase(found);
+  allocation->freed = true;
+  const Pages pages = pages_of(*allocation);
+  madvise(pages.begin, pages.bytes, MADV_DONTNEED);
+  mprotect(pages.begin, pages.bytes, PROT_NONE);
+  used_ -= pages.bytes;
+  allocations.released.emplace(round_up(pages.bytes + kPage, kGranule), pages.begin);
+  return FreeResult::freed;
+}
+
+void DeviceMemory::free_everything() {
+  std::vector<char*> pointers;
+  {
+    std::lock_guard lock(book().mutex);
+    for (const auto& [pointer, allocation] : book().live) pointers.push_back(pointer);
+  }
+  for (char* pointer : pointers) free(pointer);
+}
+
+bool DeviceMemory::is_usable(const void* address, std::size_t bytes) const {
+  const char* first = static_cast<const char*>(address);
+  if (!contains(first)) return !contains(first + bytes - (bytes > 0));
+  const Allocation* allocation = find(first);
+  return allocation && !allocation->freed && first >= allocation->begin && first + bytes <= allocation->end();
+}
+
+void DeviceMemory::begin_launch() {
+  std::lock_guard lock(book().mutex);
+  for (const auto& [pointer, allocation] : book().live) allocation->written = false;
+}
+
+void DeviceMemory::check_bands() {
+  std::lock_guard lock(book().mutex);
+  for (const auto& [pointer, allocation] : book().live) {
+    const Pages pages = pages_of(*allocation);
+    const auto is_damaged = [](char* begin, char* end) {
+      return std::any_of(begin, end, [](char byte) { return static_cast<unsigned char>(byte) != kPoison; });
+    };
+    const bool before = is_damaged(pages.begin, allocation->begin);
+    const bool behind = is_damaged(allocation->end(), pages.begin + pages.bytes);
+    if (!before && !behind) continue;
+    report({.kind = ReportKind::out_of_bounds,
+            .site = {},
+            .pc = reinterpret_cast<std::uintptr_t>(allocation->begin),  // one report an allocation
+            .message = text("bytes %s an allocation of %zu bytes were overwritten",
+                            before ? "before" : "behind", allocation->bytes)});
+    std::memset(pages.begin, kPoison, std::size_t(allocation->begin - pages.begin));
+    std::memset(allocation->end(), kPoison, std::size_t(pages.begin + pages.bytes - allocation->end()));
+  }
+}
+
+std::string DeviceMemory::describe(const void* address) const {
+  const char* at = static_cast<const char*>(address);
+  const Allocation* allocation = contains(address) ? find(address) : nullptr;
+  if (!allocation) return text("address %p, in no allocation", address);
+  if (at >= allocation->end()) {
+    return text("%zd bytes past the end of %s allocation of %zu bytes", at - allocation->end(),
+                allocation->freed ? "a freed" : "an", allocation->bytes);
+  }
+  if (at < allocation->begin) {
+    return text("%zd bytes before %s allocation of %zu bytes", allocation->begin - at,
+                allocation->freed ? "a freed" : "an", allocation->bytes);
+  }
+  return text("byte %zd of %s allocation of %zu bytes", at - allocation->begin,
+              allocation->freed ? "a freed" : "an", allocation->bytes);
+}
+
+}  // namespace emulator

@@ -1,0 +1,63 @@
+#include "fiber.hpp"
+
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace emulator {
+namespace {
+
+constexpr int kMaxStacks = 1024;
+constexpr std::size_t kGuardBytes = 4096;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t kStackBytes = 512 * 1024;  // AddressSanitizer's frames are several times larger
+#else
+constexpr std::size_t kStackBytes = 128 * 1024;
+#endif
+
+// Stacks whose tops lie at the same offset of a page compete for the same few cache sets; so each starts a
+// little lower than the one before.
+constexpr std::size_t kColourStep = 1088;
+constexpr std::size_t kColourRange = 8192;
+
+}  // namespace
+
+FiberStacks::~FiberStacks() {
+  if (base_) munmap(base_, kStackBytes * kMaxStacks);
+}
+
+void FiberStacks::reserve(int count) {
+  if (!base_) {
+    void* memory = mmap(nullptr, kStackBytes * kMaxStacks, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+      std::perror("emulated device: no memory for the stacks of a block's threads");
+      std::exit(1);
+    }
+    base_ = static_cast<char*>(memory);
+  }
+  for (; count_ < count; ++count_) {
+    if (mprotect(base_ + count_ * kStackBytes, kGuardBytes, PROT_NONE) != 0) {
+      std::perror("emulated device: no guard page for the stack of a thread");
+      std::exit(1);
+    }
+  }
+}
+
+void FiberStacks::prepare(Fiber& fiber, int index, void (*entry)(boost::context::detail::transfer_t)) const {
+  const std::size_t colour = index * kColourStep % kColourRange;
+  char* top = base_ + (index + 1) * kStackBytes - colour;
+  fiber.prepare(top, kStackBytes - kGuardBytes - colour, entry);
+#if defined(__SANITIZE_ADDRESS__)
+  fiber.fake_stack = nullptr;
+#endif
+}
+
+bool FiberStacks::is_guard(const void* address) const {
+  const char* at = static_cast<const char*>(address);
+  if (!base_ || at < base_ || at >= base_ + kStackBytes * kMaxStacks) return false;
+  return std::size_t(at - base_) % kStackBytes < kGuardBytes;
+}
+
+}  // namespace emulator

@@ -1,0 +1,418 @@
+#include "tracer.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device_memory.hpp"
+#include "profile.hpp"
+#include "request_cost.hpp"
+
+namespace emulator {
+namespace {
+
+constexpr std::size_t kMaxEvents = 20'000;
+constexpr std::size_t kPlaceCacheSize = 1024;
+
+EventKind event_of(Access access, bool shared) {
+  switch (access) {
+    case Access::load:
+      return shared ? EventKind::shared_load : EventKind::global_load;
+    case Access::store:
+      return shared ? EventKind::shared_store : EventKind::global_store;
+    case Access::atomic:
+      return EventKind::atomic;
+    case Access::async_load:
+      return EventKind::global_load;
+    case Access::async_store:
+      return EventKind::cp_async;
+    case Access::ldmatrix:
+      return EventKind::ldmatrix;
+  }
+  return EventKind::global_load;
+}
+
+}  // namespace
+
+// ---- Launches and blocks ----
+
+void Tracer::begin_launch(Worker& worker) {
+  worker_ = &worker;
+  checks_ = options().check;
+  counts_ = options().profile;
+  if (!logs_) logs_ = std::make_unique<Record[]>(std::size_t(kLogCapacity) * kMaxBlockThreads);
+  place_cache_.resize(kPlaceCacheSize);
+}
+
+void Tracer::begin_block(std::uint64_t) {
+  if (checks_) races_.begin_block(*worker_);
+  std::fill_n(log_length_, worker_->thread_count, 0);
+  std::fill_n(full_logs_, worker_->warp_count, 0u);
+  records_events_ = counts_ && may_record_events();
+  ++traced_blocks_;
+}
+
+void Tracer::end_block() {
+  for (int warp = 0; warp < worker_->warp_count; ++warp) write_out(warp, worker_->warps[warp].existing);
+  records_events_ = false;
+}
+
+void Tracer::end_launch() {
+  KernelCounts counts;
+  counts.traced_blocks = traced_blocks_;
+  counts.warps.assign(warps_, warps_ + worker_->warp_count);
+  for (AccessPlace& place : places_) {
+    counts.places.push_back({.pc = place.pc, .site = {}, .counters = place.counters});
+    place.counters = {};
+  }
+  for (SiteCounters& site : sites_) {
+    counts.places.push_back({.pc = 0, .site = site.site, .counters = site.counters});
+    site.counters = {};
+  }
+  for (const TracedEvent& event : events_) {
+    counts.events.push_back({event.kind, event.warp, event.pc, event.site, event.begin, event.end});
+  }
+  events_.clear();
+  traced_blocks_ = 0;
+  std::fill(warps_, warps_ + kMaxWarps, Counters{});
+  if (counts_) add_to_profile(counts);
+}
+
+// ---- Accesses ----
+
+std::uint32_t Tracer::place_of(std::uintptr_t pc, bool shared, Access access) {
+  // A call of cp.async is two places, its load and its store.
+  const std::uintptr_t key = pc * 4 + (access == Access::async_store) * 2 + shared;
+  CachedPlace& cached = place_cache_[(pc ^ pc >> 10 ^ std::uintptr_t(shared) << 9) % kPlaceCacheSize];
+  if (cached.key == key) return cached.place;
+  const auto [entry, is_new] = place_index_.try_emplace(key, std::uint32_t(places_.size()));
+  if (is_new) places_.push_back({.pc = pc, .shared = shared, .access = access, .counters = {}});
+  cached = {key, entry->second};
+  return entry->second;
+}
+
+// False: reported, and the access must not be made.
+bool Tracer::check_global(std::uintptr_t pc, const char* address, int bytes, bool writes) {
+  const DeviceMemory& memory = DeviceMemory::instance();
+  Allocation* allocation = memory.find(address);
+  if (allocation && !allocation->freed && address >= allocation->begin &&
+      address + bytes <= allocation->end()) {
+    if (writes && !allocation->written.load(std::memory_order_relaxed)) {
+      allocation->written.store(true, std::memory_order_relaxed);
+    }
+    return true;
+  }
+  const Thread& self = *worker_->current;
+  const bool freed = allocation && allocation->freed;
+  report({.kind = freed ? ReportKind::use_after_free : ReportKind::out_of_bounds,
+          .site = {},
+          .pc = pc,
+          .message = text("%s thread %d %s %d bytes of global memory, %s", worker_->block_name().c_str(),
+                          self.linear, writes ? "writes" : "reads", bytes, memory.describe(address).c_str()),
+          .threads = {self.linear}});
+  return false;
+}
+
+bool Tracer::check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, bool writes) {
+  const std::ptrdiff_t within = offset - worker_->static_bytes();
+  const Thread& self = *worker_->current;
+  const char* does = writes ? "writes" : "reads";
+  if (within >= 0) {
+    if (std::size_t(within + bytes) <= worker_->dynamic_bytes) return true;
+    report({.kind = ReportKind::out_of_bounds,
+            .site = {},
+            .pc = pc,
+            .message =
+                text("%s thread %d %s %d bytes of dynamic shared memory at %td, the launch gave %zu",
+                     worker_->block_name().c_str(), self.linear, does, bytes, within, worker_->dynamic_bytes),
+            .threads = {self.linear},
+            .variable = "dynamic_smem"});
+    return false;
+  }
+  const SharedVariable* variable = worker_->image->variable_at(std::size_t(offset));
+  if (variable && std::size_t(offset + bytes) <= variable->offset + variable->bytes) return true;
+  if (!variable && bytes == 1) return true;  // gcc's guard of a variable is a byte of its own
+  if (!worker_->first_time(ReportKind::out_of_bounds, pc)) return true;
+  const std::string name = variable ? variable->name : "";
+  report({.kind = ReportKind::out_of_bounds,
+          .site = {},
+          .pc = pc,
+          .message = text("%s thread %d %s %d bytes of static shared memory %s%s",
+                          worker_->block_name().c_str(), self.linear, does, bytes,
+                          variable ? "past the end of " : "outside every variable", name.c_str()),
+          .threads = {self.linear},
+          .variable = name});
+  return true;  // harmless to the emulated device itself
+}
+
+void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access access) {
+  const std::ptrdiff_t offset = worker_->shared_offset(address);
+  const bool shared = offset >= 0;
+  if (!shared && !DeviceMemory::instance().contains(address))
+    return;  // the thread's own stack, or a constant
+  const std::uint32_t place = place_of(pc, shared, access);
+  Thread& self = *worker_->current;
+  if (checks_) {
+    const bool writes = is_write(access) || access == Access::atomic;
+    const char* at = static_cast<const char*>(address);
+    if (shared ? !check_shared(pc, offset, bytes, writes) : !check_global(pc, at, bytes, writes))
+      worker_->fail();
+    if (reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes) != 0 &&
+        (bytes & (bytes - 1)) == 0) {
+      report({.kind = ReportKind::misaligned,
+              .site = {},
+              .pc = pc,
+              .message = text("%s thread %d %s %d bytes at an address that is %d past a multiple of it",
+                              worker_->block_name().c_str(), self.linear, writes ? "writes" : "reads", bytes,
+                              int(reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes))),
+              .threads = {self.linear}});
+      worker_->fail();
+    }
+    if (shared) {
+      races_.shared_access(offset, bytes, access, place);
+    } else if (DeviceMemory::instance().find(address)->written.load(std::memory_order_relaxed)) {
+      races_.global_access(at, bytes, access, place);
+    }
+  }
+  if (!counts_) return;
+  int& length = log_length_[self.linear];
+  logs_[std::size_t(self.linear) * kLogCapacity + std::size_t(length)] = {
+      reinterpret_cast<std::uint64_t>(address), place, std::uint32_t(bytes)};
+  if (++length < kLogCapacity) return;
+  full_logs_[self.warp()] |= 1u << self.lane();
+  worker_->wait_for_trace();
+}
+
+void Tracer::continue_threads_with_full_logs(int warp) {
+  const unsigned lanes = full_logs_[warp];
+  if (!lanes) return;
+  write_out(warp, lanes);
+  full_logs_[warp] = 0;
+  for (unsigned rest = lanes; rest; rest &= rest - 1) {
+    worker_->make_ready(worker_->threads[warp * 32 + __builtin_ctz(rest)]);
+  }
+}
+
+// ---- Requests ----
+
+void Tracer::request(int warp, std::uint32_t place_index, int lane_bytes, const std::uint64_t* addresses,
+                     unsigned lanes) {
+  AccessPlace& place = places_[place_index];
+  const std::uint64_t bytes = std::uint64_t(lane_bytes) * unsigned(__builtin_popcount(lanes));
+  std::uint64_t compact[32];
+  int count = 0;
+  for (unsigned rest = lanes; rest; rest &= rest - 1) compact[count++] = addresses[__builtin_ctz(rest)];
+
+  RequestCost cost;
+  if (place.shared)
+    cost = shared_wavefronts(addresses, lanes, lane_bytes);
+  else
+    cost = global_sectors(compact, count, lane_bytes);
+
+  for (Counters* counters : {&place.counters, &warps_[warp]}) {
+    switch (place.access) {
+      case Access::load:
+      case Access::async_load:
+      case Access::ldmatrix:
+        if (place.shared) {
+          counters->shared_load_requests += 1;
+          counters->shared_load_wavefronts += cost.work;
+          counters->shared_load_wavefronts_ideal += cost.ideal;
+          counters->shared_load_bytes += bytes;
+          if (place.access == Access::ldmatrix) counters->ldmatrix += 1;
+        } else {
+          counters->global_load_requests += 1;
+          counters->global_load_sectors += cost.work;
+          counters->global_load_sectors_ideal += cost.ideal;
+          counters->global_load_bytes += bytes;
+        }
+        break;
+      case Access::store:
+        if (place.shared) {
+          counters->shared_store_requests += 1;
+          counters->shared_store_wavefronts += cost.work;
+          counters->shared_store_wavefronts_ideal += cost.ideal;
+          counters->shared_store_bytes += bytes;
+        } else {
+          counters->global_store_requests += 1;
+          counters->global_store_sectors += cost.work;
+          counters->global_store_sectors_ideal += cost.ideal;
+          counters->global_store_bytes += bytes;
+        }
+        break;
+      case Access::async_store:
+        counters->cp_async += 1;
+        counters->async_store_wavefronts += cost.work;
+        counters->async_store_wavefronts_ideal += cost.ideal;
+        counters->async_bytes += bytes;
+        break;
+      case Access::atomic:
+        counters->atomic_requests += 1;
+        break;
+    }
+  }
+  if (!records_events_) return;
+  const auto [low, high] = std::minmax_element(compact, compact + count);
+  std::uint64_t begin = *low, end = *high + std::uint64_t(lane_bytes);
+  if (place.shared) {
+    const auto offset = worker_->shared_offset(reinterpret_cast<const void*>(begin));
+    end = std::uint64_t(offset) + (end - begin);
+    begin = std::uint64_t(offset);
+  }
+  record_event({event_of(place.access, place.shared), warp, place.pc, {}, begin, end});
+}
+
+void Tracer::write_out(int warp, unsigned lanes) {
+  if (!counts_) return;
+  int longest = 0;
+  for (unsigned rest = lanes; rest; rest &= rest - 1) {
+    longest = std::max(longest, log_length_[warp * 32 + __builtin_ctz(rest)]);
+  }
+  // As long as all lanes that have anything left did the same, their k-th accesses belong together.
+  std::uint64_t addresses[32];
+  for (int i = 0; i < longest; ++i) {
+    unsigned together = 0;
+    std::uint32_t place = 0;
+    int bytes = 0;
+    for (unsigned rest = lanes; rest; rest &= rest - 1) {
+      const int lane = __builtin_ctz(rest), thread = warp * 32 + lane;
+      if (i >= log_length_[thread]) continue;
+      const Record& record = logs_[std::size_t(thread) * kLogCapacity + std::size_t(i)];
+      if (together == 0) {
+        place = record.place;
+        bytes = int(record.bytes);
+      } else if (record.place != place) {
+        write_out_diverged(warp, lanes, i);
+        longest = 0;
+        break;
+      }
+      together |= 1u << lane;
+      addresses[lane] = record.address;
+    }
+    if (longest) request(warp, place, bytes, addresses, together);
+  }
+  for (unsigned rest = lanes; rest; rest &= rest - 1) log_length_[warp * 32 + __builtin_ctz(rest)] = 0;
+}
+
+void Tracer::write_out_diverged(int warp, unsigned lanes, int from) {
+  groups_.clear();
+  if (groups_of_place_.size() < places_.size()) groups_of_place_.resize(places_.size());
+  if (occurrences_.size() < places_.size()) occurrences_.resize(places_.size());
+  for (unsigned rest = lanes; rest; rest &= rest - 1) {
+    const int lane = __builtin_ctz(rest), thread = warp * 32 + lane;
+    const Record* log = &logs_[std::size_t(thread) * kLogCapacity];
+    for (int i = from; i < log_length_[thread]; ++i) occurrences_[log[i].place] = 0;
+    for (int i = from; i < log_length_[thread]; ++i) {
+      std::vector<std::uint32_t>& of_place = groups_of_place_[log[i].place];
+      const std::size_t occurrence = std::size_t(occurrences_[log[i].place]++);
+      if (occurrence == of_place.size()) {
+        of_place.push_back(std::uint32_t(groups_.size()));
+        groups_.push_back({.place = log[i].place, .bytes = int(log[i].bytes), .lanes = 0, .addresses = {}});
+      }
+      Group& group = groups_[of_place[occurrence]];
+      group.lanes |= 1u << lane;
+      group.addresses[lane] = log[i].address;
+    }
+  }
+  for (const Group& group : groups_) {
+    request(warp, group.place, group.bytes, group.addresses, group.lanes);
+    groups_of_place_[group.place].clear();
+  }
+}
+
+// ---- Other instructions ----
+
+Counters& Tracer::at_site(Site site) {
+  // A kernel has a few dozen such places; the last one is usually the one again.
+  for (SiteCounters& known : sites_) {
+    if (known.site.line == site.line && known.site.file == site.file) return known.counters;
+  }
+  sites_.push_back({site, {}});
+  return sites_.back().counters;
+}
+
+void Tracer::record_event(TracedEvent event) {
+  if (events_.size() < kMaxEvents) events_.push_back(event);
+}
+
+void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructions,
+                   std::uint64_t tensor_flop) {
+  if (!counts_) return;
+  for (Counters* counters : {&at_site(site), &warps_[warp]}) {
+    switch (kind) {
+      case EventKind::mma:
+        counters->mma += instructions;
+        counters->tensor_flop += tensor_flop;
+        break;
+      case EventKind::cp_async_commit:
+        counters->cp_async_commits += instructions;
+        break;
+      case EventKind::cp_async_wait:
+        counters->cp_async_waits += instructions;
+        break;
+      case EventKind::block_barrier:
+        counters->block_barriers += instructions;
+        break;
+      case EventKind::named_barrier:
+        counters->named_barriers += instructions;
+        break;
+      case EventKind::warp_barrier:
+        counters->warp_barriers += instructions;
+        break;
+      case EventKind::shuffle:
+        counters->shuffles += instructions;
+        break;
+      case EventKind::vote:
+        counters->votes += instructions;
+        break;
+      default:
+        break;  // accesses are counted as such
+    }
+  }
+  if (records_events_) record_event({kind, warp, 0, site, 0, 0});
+}
+
+void Tracer::count_by_first_lane(EventKind kind, Site site) {
+  const Thread& self = *worker_->current;
+  if (self.lane() == __builtin_ctz(worker_->warps[self.warp()].alive)) count(self.warp(), kind, site);
+}
+
+void Tracer::count_groups_in_flight(int warp, std::uint64_t groups) {
+  warps_[warp].max_groups_in_flight = std::max(warps_[warp].max_groups_in_flight, groups);
+}
+
+void Tracer::block_barrier_released(Site site) {
+  for (int warp = 0; warp < worker_->warp_count; ++warp) {
+    write_out(warp, worker_->warps[warp].existing);
+    if (worker_->warps[warp].alive) count(warp, EventKind::block_barrier, site);
+  }
+  if (checks_) races_.block_barrier();
+}
+
+void Tracer::warp_barrier_passed(int warp) {
+  if (checks_) races_.warp_barrier(warp);
+}
+void Tracer::named_barrier_arrived(int id, int warp) {
+  if (checks_) races_.named_barrier_arrived(id, warp);
+}
+void Tracer::named_barrier_passed(int id, int warp) {
+  if (checks_) races_.named_barrier_passed(id, warp);
+}
+void Tracer::named_barrier_complete(int id) {
+  if (checks_) races_.named_barrier_complete(id);
+}
+
+// ---- cp.async ----
+
+void Tracer::copy_issued(const AsyncCopy& copy) {
+  const std::ptrdiff_t offset = worker_->shared_offset(copy.to);
+  if (checks_ && offset >= 0) races_.set_in_flight(offset, copy.bytes, true);
+}
+
+void Tracer::copy_completed(const AsyncCopy& copy, std::uintptr_t pc) {
+  const std::ptrdiff_t offset = worker_->shared_offset(copy.to);
+  if (!checks_ || offset < 0) return;
+  races_.set_in_flight(offset, copy.bytes, false);
+  races_.shared_access(offset, copy.bytes, Access::async_store, place_of(pc, true, Access::async_store));
+}
+
+}  // namespace emulator

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "emulator/emulator.hpp"
+#include "race_checker.hpp"
+#include "worker.hpp"
+
+namespace emulator {
+
+/// Of one worker: takes in every access to memory of the block that runs, checks it, and counts what the
+/// accesses of a warp cost together. Lanes run one after the other, so accesses are logged by lane and put
+/// together into requests when the warp's lanes next meet: the k-th access of each lane that stems from one
+/// place in the code.
+class Tracer {
+ public:
+  void begin_launch(Worker& worker);
+  void begin_block(std::uint64_t block);
+  void end_block();
+  /// Adds what was counted to the profile, and forgets it.
+  void end_launch();
+
+  /// One access by the current thread. `pc` is a return address in the kernel. May switch to another thread.
+  void access(std::uintptr_t pc, const void* address, int bytes, Access access);
+
+  /// Puts the logged accesses of these lanes together.
+  void write_out(int warp, unsigned lanes);
+  /// Lets threads go on whose log was full, when no other lane of the warp can run.
+  void continue_threads_with_full_logs(int warp);
+
+  /// One instruction of a warp other than an access; `tensor_flop` of a matrix product.
+  void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1,
+             std::uint64_t tensor_flop = 0);
+  /// The same for what each lane does on its own: counts when the first living lane of a warp does it.
+  void count_by_first_lane(EventKind kind, Site site);
+  void count_groups_in_flight(int warp, std::uint64_t groups);
+
+  void block_barrier_released(Site site);
+  void warp_barrier_passed(int warp);
+  void named_barrier_arrived(int id, int warp);
+  void named_barrier_passed(int id, int warp);
+  void named_barrier_complete(int id);
+  void copy_issued(const AsyncCopy& copy);
+  void copy_completed(const AsyncCopy& copy, std::uintptr_t pc);
+
+  std::uintptr_t pc_of(std::uint32_t place) const { return places_[place].pc; }
+
+ private:
+  static constexpr int kLogCapacity = 256;
+
+  // A place in the code that accesses memory, in one of the two spaces.
+  struct AccessPlace {
+    std::uintptr_t pc;
+    bool shared;
+    Access access;
+    Counters counters;
+  };
+  struct Record {
+    std::uint64_t address;
+    std::uint32_t place;
+    std::uint32_t bytes;
+  };
+  struct SiteCounters {
+    Site site;
+    Counters counters;
+  };
+  struct TracedEvent {
+    EventKind kind;
+    int warp;
+    std::uintptr_t pc;
+    Site site;
+    std::uint64_t begin, end;
+  };
+  // Accesses of several lanes that make one request, while lanes that diverged are sorted out.
+  struct Group {
+    std::uint32_t place;
+    int bytes;
+    unsigned lanes;
+    std::uint64_t addresses[32];
+  };
+
+  std::uint32_t place_of(std::uintptr_t pc, bool shared, Access access);
+  bool check_global(std::uintptr_t pc, const char* address, int bytes, bool writes);
+  bool check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, bool writes);
+  void request(int warp, std::uint32_t place, int lane_bytes, const std::uint64_t* addresses, unsigned lanes);
+  void write_out_diverged(int warp, unsigned lanes, int from);
+  void record_event(TracedEvent event);
+  Counters& at_site(Site site);
+
+  Worker* worker_ = nullptr;
+  bool checks_ = false;
+  bool counts_ = false;
+  bool records_events_ = false;
+
+  RaceChecker races_;
+  std::vector<AccessPlace> places_;
+  std::unordered_map<std::uintptr_t, std::uint32_t> place_index_;
+  struct CachedPlace {
+    std::uintptr_t key = 0;
+    std::uint32_t place = 0;
+  };
+  std::vector<CachedPlace> place_cache_;
+  std::vector<SiteCounters> sites_;
+
+  std::unique_ptr<Record[]> logs_;  // kLogCapacity records for each thread
+  int log_length_[kMaxBlockThreads] = {};
+  unsigned full_logs_[kMaxWarps] = {};
+  std::vector<Group> groups_;
+  std::vector<std::vector<std::uint32_t>> groups_of_place_;
+  std::vector<int> occurrences_;
+
+  Counters warps_[kMaxWarps];
+  std::uint64_t traced_blocks_ = 0;
+  std::vector<TracedEvent> events_;
+};
+
+}  // namespace emulator

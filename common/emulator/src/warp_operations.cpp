@@ -1,0 +1,248 @@
+// Operations of a warp on registers: barriers of lanes, shuffles, votes, matches, reductions.
+
+#include <cstring>
+
+#include "tracer.hpp"
+#include "worker.hpp"
+
+namespace emulator {
+namespace {
+
+// Calls function(lane) for each lane of a mask.
+template <typename Function>
+void for_each_lane(unsigned mask, Function function) {
+  for (; mask; mask &= mask - 1) function(__builtin_ctz(mask));
+}
+
+void count(Worker& worker, const Thread* lanes, unsigned mask, EventKind kind) {
+  if (!worker.tracer) return;
+  const Thread& first = lanes[__builtin_ctz(mask)];
+  worker.tracer->count(first.warp(), kind, first.site);
+}
+
+// ---- __syncwarp ----
+
+bool perform_warp_barrier(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::warp_barrier);
+  if (worker.tracer) worker.tracer->warp_barrier_passed(lanes[0].warp());
+  return true;
+}
+constexpr WarpOperation kWarpBarrier = {"__syncwarp", false, perform_warp_barrier};
+
+// ---- Shuffles ----
+
+struct ShuffleArguments {
+  void* value;
+  int bytes;
+  int source_lane;
+};
+
+bool perform_shuffle(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::shuffle);
+  constexpr int kMaxBytes = 16;
+  unsigned char before[32][kMaxBytes];
+  for_each_lane(mask, [&](int lane) {
+    const auto& arguments = *static_cast<ShuffleArguments*>(lanes[lane].arguments);
+    std::memcpy(before[lane], arguments.value, std::size_t(arguments.bytes));
+  });
+  for_each_lane(mask, [&](int lane) {
+    const auto& arguments = *static_cast<ShuffleArguments*>(lanes[lane].arguments);
+    if (mask >> arguments.source_lane & 1) {
+      std::memcpy(arguments.value, before[arguments.source_lane], std::size_t(arguments.bytes));
+      return;
+    }
+    // The value is undefined on a GPU; all ones (NaN) shows in the result.
+    std::memset(arguments.value, 0xff, std::size_t(arguments.bytes));
+    const Thread& self = lanes[lane];
+    if (!worker.first_time(ReportKind::bad_mask, std::uintptr_t(self.site.line))) return;
+    report({.kind = ReportKind::bad_mask,
+            .site = self.site,
+            .message = text(
+                "%s thread %d reads lane %d by %s, which is not among the lanes %08x that take part",
+                worker.block_name().c_str(), self.linear, arguments.source_lane, self.operation->name, mask),
+            .threads = {self.linear}});
+  });
+  return true;
+}
+// In the order of the enumeration.
+constexpr WarpOperation kShuffles[] = {{"__shfl_sync", false, perform_shuffle},
+                                       {"__shfl_up_sync", false, perform_shuffle},
+                                       {"__shfl_down_sync", false, perform_shuffle},
+                                       {"__shfl_xor_sync", false, perform_shuffle}};
+
+// ---- Votes ----
+
+struct VoteArguments {
+  bool predicate;
+  unsigned result;
+};
+
+bool perform_ballot(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::vote);
+  unsigned result = 0;
+  for_each_lane(mask, [&](int lane) {
+    result |= unsigned(static_cast<VoteArguments*>(lanes[lane].arguments)->predicate) << lane;
+  });
+  for_each_lane(mask, [&](int lane) { static_cast<VoteArguments*>(lanes[lane].arguments)->result = result; });
+  return true;
+}
+constexpr WarpOperation kVotes[] = {{"__ballot_sync", false, perform_ballot},
+                                    {"__any_sync", false, perform_ballot},
+                                    {"__all_sync", false, perform_ballot}};
+
+struct MatchArguments {
+  const void* value;
+  int bytes;
+  unsigned result;
+};
+
+bool perform_match(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::vote);
+  for_each_lane(mask, [&](int lane) {
+    auto& mine = *static_cast<MatchArguments*>(lanes[lane].arguments);
+    mine.result = 0;
+    for_each_lane(mask, [&](int other_lane) {
+      const auto& other = *static_cast<MatchArguments*>(lanes[other_lane].arguments);
+      if (std::memcmp(mine.value, other.value, std::size_t(mine.bytes)) == 0) mine.result |= 1u << other_lane;
+    });
+  });
+  return true;
+}
+constexpr WarpOperation kMatch = {"__match_sync", false, perform_match};
+
+struct ReduceArguments {
+  Reduction reduction;
+  bool is_signed;
+  std::uint32_t value;
+};
+
+std::uint32_t combine(const ReduceArguments& arguments, std::uint32_t a, std::uint32_t b) {
+  const bool a_is_less = arguments.is_signed ? std::int32_t(a) < std::int32_t(b) : a < b;
+  switch (arguments.reduction) {
+    case Reduction::add:
+      return a + b;
+    case Reduction::min:
+      return a_is_less ? a : b;
+    case Reduction::max:
+      return a_is_less ? b : a;
+    case Reduction::bit_and:
+      return a & b;
+    case Reduction::bit_or:
+      return a | b;
+    case Reduction::bit_xor:
+      return a ^ b;
+  }
+  return 0;
+}
+
+bool perform_reduce(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::vote);
+  const ReduceArguments first = *static_cast<ReduceArguments*>(lanes[__builtin_ctz(mask)].arguments);
+  std::uint32_t result = first.value;
+  for_each_lane(mask & (mask - 1), [&](int lane) {
+    result = combine(first, result, static_cast<ReduceArguments*>(lanes[lane].arguments)->value);
+  });
+  for_each_lane(mask,
+                [&](int lane) { static_cast<ReduceArguments*>(lanes[lane].arguments)->value = result; });
+  return true;
+}
+constexpr WarpOperation kReduce = {"__reduce_sync", false, perform_reduce};
+
+// ---- Named barriers: bar.sync and bar.arrive of the PTX ISA, which a warp executes as one ----
+
+struct NamedBarrierArguments {
+  int id;
+  int threads;
+  bool sync;
+};
+
+bool perform_named_barrier(Worker& worker, Thread* lanes, unsigned mask) {
+  count(worker, lanes, mask, EventKind::named_barrier);
+  const auto& arguments = *static_cast<NamedBarrierArguments*>(lanes[__builtin_ctz(mask)].arguments);
+  NamedBarrier& barrier = worker.named_barriers[arguments.id];
+  const int warp = lanes[0].warp();
+  if (worker.tracer) worker.tracer->named_barrier_arrived(arguments.id, warp);
+  if (barrier.arrived == 0) barrier.expected = arguments.threads;
+  barrier.arrived += 32;
+  const Thread& first = lanes[__builtin_ctz(mask)];
+  if (arguments.threads != barrier.expected || barrier.arrived > barrier.expected) {
+    report({.kind = ReportKind::divergent_barrier,
+            .site = first.site,
+            .message = text("%s warp %d expects %d threads at named barrier %d, others %d; %d have arrived",
+                            worker.block_name().c_str(), warp, arguments.threads, arguments.id,
+                            barrier.expected, barrier.arrived),
+            .threads = {first.linear}});
+    worker.fail();
+  }
+  if (barrier.arrived < barrier.expected) {
+    if (!arguments.sync) return true;
+    for_each_lane(mask, [&](int lane) { lanes[lane].state = State::at_named_barrier; });
+    barrier.blocked.emplace_back(warp, mask);
+    return false;
+  }
+  if (worker.tracer && arguments.sync) worker.tracer->named_barrier_passed(arguments.id, warp);
+  for (const auto& [blocked_warp, blocked_lanes] : barrier.blocked) {
+    if (worker.tracer) worker.tracer->named_barrier_passed(arguments.id, blocked_warp);
+    for_each_lane(blocked_lanes, [&, warp = blocked_warp](int lane) {
+      worker.make_ready(worker.threads[warp * 32 + lane]);
+    });
+  }
+  if (worker.tracer) worker.tracer->named_barrier_complete(arguments.id);
+  barrier.arrived = 0;
+  barrier.blocked.clear();
+  return true;
+}
+constexpr WarpOperation kNamedSync = {"bar.sync", true, perform_named_barrier};
+constexpr WarpOperation kNamedArrive = {"bar.arrive", true, perform_named_barrier};
+
+void named_barrier(int id, int threads, bool sync, Site site) {
+  Worker& worker = *current_worker;
+  if (id < 0 || id >= kNamedBarriers || threads <= 0 || threads % 32 != 0) {
+    report({.kind = ReportKind::bad_mask,
+            .site = site,
+            .message = text("named barrier %d for %d threads: there are barriers 0 to 15, for whole warps",
+                            id, threads),
+            .threads = {worker.current->linear}});
+    worker.fail();
+  }
+  NamedBarrierArguments arguments{id, threads, sync};
+  worker.join(sync ? kNamedSync : kNamedArrive, ~0u, &arguments, site);
+}
+
+}  // namespace
+
+void warp_barrier(unsigned mask, Site site) {
+  current_worker->join(kWarpBarrier, mask, nullptr, site);
+}
+
+void named_barrier_sync(int id, int threads, Site site) {
+  named_barrier(id, threads, true, site);
+}
+void named_barrier_arrive(int id, int threads, Site site) {
+  named_barrier(id, threads, false, site);
+}
+
+void shuffle(Shuffle kind, void* value, int bytes, int source_lane, unsigned mask, Site site) {
+  ShuffleArguments arguments{value, bytes, source_lane};
+  current_worker->join(kShuffles[int(kind)], mask, &arguments, site);
+}
+
+unsigned ballot(Vote kind, unsigned mask, bool predicate, Site site) {
+  VoteArguments arguments{predicate, 0};
+  current_worker->join(kVotes[int(kind)], mask, &arguments, site);
+  return arguments.result;
+}
+
+unsigned match_any(unsigned mask, const void* value, int bytes, Site site) {
+  MatchArguments arguments{value, bytes, 0};
+  current_worker->join(kMatch, mask, &arguments, site);
+  return arguments.result;
+}
+
+std::uint32_t reduce(Reduction reduction, unsigned mask, std::uint32_t value, bool is_signed, Site site) {
+  ReduceArguments arguments{reduction, is_signed, value};
+  current_worker->join(kReduce, mask, &arguments, site);
+  return arguments.value;
+}
+
+}  // namespace emulator
