@@ -1,6 +1,5 @@
 #include "attention/npy.hpp"
 
-
 #include <algorithm>
 #include <bit>
 #include <cctype>

@@ -110,7 +110,7 @@ __global__ void one_pass_kernel(Problem p, Tensors t) {
   for (int key = 0; key < keys; ++key, k += kHeadDim, v += kHeadDim) {
     float s = 0.f;
     for (int i = 0; i < kPerLane; ++i) s += q_rmem[i] * __half2float(k[32 * i]);
-    s = warp_sum(s);
+    s = warp_reduce_sum(s);
 
     // What was summed under the old maximum is worth exp(old - new) of what it was.
     const float m_new = fmaxf(m_i, s);

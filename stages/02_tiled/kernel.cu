@@ -80,7 +80,7 @@ __global__ void coalesced_scores_kernel(Problem p, Tensors t, float* s_gmem) {
   for (int key = 0; key < keys; ++key, k += kHeadDim) {
     float dot = 0.f;
     for (int i = 0; i < kPerLane; ++i) dot += q_rmem[i] * __half2float(k[32 * i]);
-    dot = warp_sum(dot);
+    dot = warp_reduce_sum(dot);
     if (key % 32 == lane_id) kept = dot;
     if (key % 32 == 31) s[key - 31 + lane_id] = kept;
   }
@@ -98,9 +98,9 @@ __global__ void coalesced_softmax_kernel(Problem p, float* s_gmem) {
 
   float m = -INFINITY, l = 0.f;
   for (int key = lane_id; key < keys; key += 32) m = fmaxf(m, s[key]);
-  m = warp_max(m);
+  m = warp_reduce_max(m);
   for (int key = lane_id; key < keys; key += 32) l += __expf(s[key] - m);
-  l = warp_sum(l);
+  l = warp_reduce_sum(l);
   for (int key = lane_id; key < keys; key += 32) s[key] = __expf(s[key] - m) / l;
 }
 
@@ -220,12 +220,12 @@ __global__ void wide_softmax_kernel(Problem p, float* s_gmem) {
     const float4 x = load(i);
     m = fmaxf(m, fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w)));
   }
-  m = warp_max(m);
+  m = warp_reduce_max(m);
   for (int i = lane_id; 4 * i < keys; i += 32) {
     const float4 x = load(i);
     l += __expf(x.x - m) + __expf(x.y - m) + __expf(x.z - m) + __expf(x.w - m);
   }
-  const float inverse = 1.f / warp_sum(l);
+  const float inverse = 1.f / warp_reduce_sum(l);
   for (int i = lane_id; 4 * i < keys; i += 32) {
     const float4 x = load(i);
     s[i] = make_float4(__expf(x.x - m) * inverse, __expf(x.y - m) * inverse, __expf(x.z - m) * inverse,
