@@ -60,7 +60,8 @@ class TorchCall : public Call {
       result_ = function_();
     } catch (const c10::Error& error) {
       enqueuing_ = false;
-      throw InvalidInput(error.what_without_backtrace());
+      const std::string message = error.what_without_backtrace();  // whose first sentence says it
+      throw InvalidInput(message.substr(0, message.find(". ")));
     }
     enqueuing_ = false;
   }
