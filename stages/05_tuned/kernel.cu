@@ -1,0 +1,290 @@
+// 05_tuned: the headline shape, as fast as the chip allows. At B=1 H=8 S=512 D=64 attention needs 0.54 GFLOP and 2 MB:
+// well under a microsecond of either. What it costs is latency: everything that happens one after the other, from the
+// launch to the last store. So nothing here saves work; it shortens the longest chain.
+//
+//   key_split   a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its warps: each
+//               group of two warps has 128 keys of its own, its own part of shared memory and its own barrier, and
+//               computes with no other group until the partial results are merged. No loop over tiles while
+//               512 keys are enough: one load, one QK^T, one softmax, one PV.
+//   pdl         the same, launched so that its blocks may start while the kernel before it drains (programmatic
+//               dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that tail.
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "attention/launch.hpp"
+#include "attention/problem.hpp"
+#include "attention/ptx.cuh"
+#include "attention/stage.hpp"
+#include "attention/warp.cuh"
+
+namespace attention::tuned {
+
+constexpr int kRowGroups = 2;   // warps side by side in rows, 16 rows each: the m16 of an mma
+constexpr int kKeyGroups = 4;   // groups of warps side by side in keys
+constexpr int kBlockQ = 16 * kRowGroups;
+constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
+constexpr int kGroupThreads = 32 * kRowGroups;
+constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
+constexpr float kLog2e = 1.4426950408889634f;
+
+// Keys that one group holds at a time. 128 keys of scores are 64 registers a thread; with head_dim 128 the outputs
+// take 64 more, and 64 keys keep the block's K and V within the 128 KB that sm_80 can give.
+template <int kHeadDim>
+constexpr int kGroupKeys = kHeadDim <= 64 ? 128 : 64;
+
+template <int kHeadDim>
+constexpr std::size_t kTileBytes = std::size_t(2) * kKeyGroups * kGroupKeys<kHeadDim> * kHeadDim * sizeof(half);
+
+// Behind the tiles: running maximum and sum of each key group and row.
+template <int kHeadDim>
+constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups * kBlockQ * sizeof(float2);
+
+static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTileBytes<128>,
+              "the partial results reuse the tiles' memory");
+
+// Keys that query row `row` sees, counted from the first; none for a row past the end.
+__device__ inline int visible_keys(const Problem& p, int row) {
+  if (row >= p.seq_q) return 0;
+  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
+}
+
+// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
+__device__ inline int kv_head_of(const Problem& p, int head) {
+  return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
+}
+
+// [swizzle]
+// Offset, in halves, of 16-byte chunk `chunk` of row `row`: chunks of eight neighbouring rows start in eight different
+// groups of banks, whichever chunk ldmatrix asks them for.
+template <int kHeadDim>
+__device__ inline int swizzled(int row, int chunk) {
+  return row * kHeadDim + (chunk ^ (row % 8)) * 8;
+}
+// [swizzle]
+
+// Starts the copy of kRows rows to shared memory by one group's threads; rows from `rows` on become zero.
+template <int kHeadDim, int kRows>
+__device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, int group_thread) {
+  constexpr int kChunks = kHeadDim / 8;
+  // A short loop: code that runs once is fetched as fast as it runs, so fewer instructions are fewer microseconds.
+#pragma unroll 4
+  for (int i = group_thread; i < kRows * kChunks; i += kGroupThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    const bool inside = row < rows;
+    cp_async_16(smem + swizzled<kHeadDim>(row, chunk), inside ? gmem + i * 8 : gmem, inside ? 16 : 0);
+  }
+  cp_async_commit();
+}
+
+__device__ inline std::uint32_t pack(float low, float high) {
+  const half2 pair = __floats2half2_rn(low, high);
+  return reinterpret_cast<const std::uint32_t&>(pair);
+}
+
+// Two neighbouring halves of a row of Q, or zeros for a row past the end.
+__device__ inline std::uint32_t load_pair(const half* source, bool inside) {
+  return inside ? *reinterpret_cast<const std::uint32_t*>(source) : 0u;
+}
+
+template <int kHeadDim, bool kDependent>
+__global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tensors t) {
+  constexpr int kKeys = kGroupKeys<kHeadDim>;
+  constexpr int kKSteps = kHeadDim / 16;   // steps of 16 along head_dim in QK^T
+  constexpr int kOTiles = kHeadDim / 8;    // 8-column tiles of O
+  constexpr int kSTiles = kKeys / 8;       // 8-key tiles of S
+  constexpr int kPassKeys = kKeyGroups * kKeys;
+  constexpr int kPartialStride = kHeadDim + kPartialPad;
+
+  const int warp_id = threadIdx.x / 32, lane_id = threadIdx.x % 32;
+  const int row_group = warp_id % kRowGroups, key_group = warp_id / kRowGroups;
+  const int group_thread = row_group * 32 + lane_id;
+  const int first_row = blockIdx.x * kBlockQ;
+  const int head = blockIdx.y;
+  const int barrier_id = key_group + 1;
+
+  half* k_smem = reinterpret_cast<half*>(dynamic_smem) + key_group * 2 * kKeys * kHeadDim;
+  half* v_smem = k_smem + kKeys * kHeadDim;
+  float2* m_l_smem = reinterpret_cast<float2*>(dynamic_smem + kTileBytes<kHeadDim>);
+
+  const half* q_gmem = t.q + (size_t(head) * p.seq_q + first_row) * kHeadDim;
+  const size_t kv_offset = size_t(kv_head_of(p, head)) * p.seq_kv * kHeadDim;
+  const half* k_gmem = t.k + kv_offset;
+  const half* v_gmem = t.v + kv_offset;
+
+  // Rows of this thread's fragments, in the block: g and g + 8 of its warp's 16 (PTX ISA, mma.m16n8k16).
+  const int fragment_row[2] = {row_group * 16 + lane_id / 4, row_group * 16 + lane_id / 4 + 8};
+  const int keys_of_row[2] = {visible_keys(p, first_row + fragment_row[0]),
+                              visible_keys(p, first_row + fragment_row[1])};
+  const int keys = visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
+  const int keys_of_all = visible_keys(p, first_row + row_group * 16);      // what every row of the warp sees, ...
+  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;       // ... if all its rows exist
+
+  if constexpr (kDependent) grid_dependency_wait();
+
+  // [q_first]
+  // Q first: its loads would queue behind 128 KB of K and V.
+  std::uint32_t q_frag[kKSteps][4];
+  for (int k = 0; k < kKSteps; ++k) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = fragment_row[i % 2];
+      q_frag[k][i] = load_pair(q_gmem + row * kHeadDim + k * 16 + i / 2 * 8 + lane_id % 4 * 2, first_row + row < p.seq_q);
+    }
+  }
+  // [q_first]
+
+  float o_frag[kOTiles][4] = {};
+  float m_i[2] = {-INFINITY, -INFINITY}, l_i[2] = {0.f, 0.f};  // of scores in units of log 2
+  const float scale_log2 = p.scale * kLog2e;
+
+#pragma unroll 1
+  for (int first_key = key_group * kKeys; first_key < keys; first_key += kPassKeys) {
+    if (first_key >= kPassKeys) bar_sync(barrier_id, kGroupThreads);  // the other warp still reads the last pass
+    copy_rows_async<kHeadDim, kKeys>(k_smem, k_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key, group_thread);
+    copy_rows_async<kHeadDim, kKeys>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key, group_thread);
+    if constexpr (kDependent) grid_dependency_launch();
+
+    // [scores]
+    cp_async_wait<1>();  // K is here, V may still be on its way
+    bar_sync(barrier_id, kGroupThreads);
+    float s_frag[kSTiles][4] = {};
+    for (int k = 0; k < kKSteps; ++k) {
+      for (int n = 0; n < kSTiles; n += 2) {
+        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B column by column.
+        std::uint32_t k_frag[4];
+        ldmatrix_x4(k_frag, k_smem + swizzled<kHeadDim>(n * 8 + lane_id % 8 + lane_id / 16 * 8, 2 * k + lane_id / 8 % 2));
+        mma_m16n8k16(s_frag[n], q_frag[k], {k_frag[0], k_frag[1]});
+        mma_m16n8k16(s_frag[n + 1], q_frag[k], {k_frag[2], k_frag[3]});
+      }
+    }
+    // [scores]
+
+    // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in here.
+    float exponent_scale = scale_log2;
+    if (!(exponent_scale > 0.f)) {
+      for (int n = 0; n < kSTiles; ++n) {
+        for (int i = 0; i < 4; ++i) s_frag[n][i] *= scale_log2;
+      }
+      exponent_scale = 1.f;
+    }
+    if (first_key + kKeys > keys_of_all || !whole_rows) {
+      for (int n = 0; n < kSTiles; ++n) {
+        for (int i = 0; i < 4; ++i) {
+          const int key = first_key + n * 8 + lane_id % 4 * 2 + i % 2;
+          if (key >= keys_of_row[i / 2]) s_frag[n][i] = -INFINITY;
+        }
+      }
+    }
+
+    // [softmax]
+    float shift[2];  // the new maximum, or 0 where this row has seen no key yet
+    for (int r = 0; r < 2; ++r) {
+      float m_new = -INFINITY;
+      for (int n = 0; n < kSTiles; ++n) m_new = fmaxf(m_new, fmaxf(s_frag[n][2 * r], s_frag[n][2 * r + 1]));
+      m_new = fmaxf(m_i[r], warp_reduce_max<4>(m_new) * exponent_scale);
+      const bool none = first_key >= keys_of_row[r] && m_new == -INFINITY;
+      shift[r] = none ? 0.f : m_new;
+      const float correction = ex2_approx(m_i[r] - shift[r]);
+      m_i[r] = m_new;
+      l_i[r] *= correction;
+      for (int n = 0; n < kOTiles; ++n) {
+        o_frag[n][2 * r] *= correction;
+        o_frag[n][2 * r + 1] *= correction;
+      }
+    }
+    // [softmax]
+
+    // [output]
+    cp_async_wait<0>();
+    bar_sync(barrier_id, kGroupThreads);
+    for (int k = 0; k < kKeys / 16; ++k) {
+      // Exponentials of 16 keys, just before they are needed: they run beside the products of the 16 before.
+      std::uint32_t p_frag[4];
+      for (int half_step = 0; half_step < 2; ++half_step) {
+        float* s = s_frag[2 * k + half_step];
+        for (int i = 0; i < 4; ++i) {
+          s[i] = ex2_approx(fmaf(s[i], exponent_scale, -shift[i / 2]));
+          l_i[i / 2] += s[i];
+        }
+        p_frag[2 * half_step] = pack(s[0], s[1]);
+        p_frag[2 * half_step + 1] = pack(s[2], s[3]);
+      }
+      for (int n = 0; n < kOTiles; n += 2) {
+        std::uint32_t v_frag[4];
+        ldmatrix_x4_trans(v_frag, v_smem + swizzled<kHeadDim>(k * 16 + lane_id % 16, n + lane_id / 16));
+        mma_m16n8k16(o_frag[n], p_frag, {v_frag[0], v_frag[1]});
+        mma_m16n8k16(o_frag[n + 1], p_frag, {v_frag[2], v_frag[3]});
+      }
+    }
+    // [output]
+  }
+  for (int r = 0; r < 2; ++r) l_i[r] = warp_reduce_sum<4>(l_i[r]);
+
+  // [merge]
+  // Every key group lays its unnormalised rows, maxima and sums side by side where the tiles were.
+  __syncthreads();
+  float* o_smem = reinterpret_cast<float*>(dynamic_smem);
+  for (int r = 0; r < 2; ++r) {
+    const int slot = key_group * kBlockQ + fragment_row[r];
+    for (int n = 0; n < kOTiles; ++n) {
+      *reinterpret_cast<float2*>(o_smem + slot * kPartialStride + n * 8 + lane_id % 4 * 2) =
+          make_float2(o_frag[n][2 * r], o_frag[n][2 * r + 1]);
+    }
+    if (lane_id % 4 == 0) m_l_smem[slot] = make_float2(m_i[r], l_i[r]);
+  }
+  __syncthreads();
+
+  for (int task = threadIdx.x; task < kBlockQ * kHeadDim / 4; task += kThreads) {
+    const int row = task / (kHeadDim / 4), column = task % (kHeadDim / 4) * 4;
+    if (first_row + row >= p.seq_q) break;
+    float m = -INFINITY;
+    for (int group = 0; group < kKeyGroups; ++group) m = fmaxf(m, m_l_smem[group * kBlockQ + row].x);
+    float l = 0.f;
+    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+    for (int group = 0; group < kKeyGroups; ++group) {
+      const float2 m_l = m_l_smem[group * kBlockQ + row];
+      // A group none of whose keys this row sees has the sum 0 and must not weigh in, whatever m is.
+      const float weight = m_l.y == 0.f ? 0.f : ex2_approx(m_l.x - m);
+      const float4 o = *reinterpret_cast<const float4*>(o_smem + (group * kBlockQ + row) * kPartialStride + column);
+      l += weight * m_l.y;
+      sum.x += weight * o.x;
+      sum.y += weight * o.y;
+      sum.z += weight * o.z;
+      sum.w += weight * o.w;
+    }
+    // A row that sees no key is zero, not 0 / 0.
+    const float inverse = visible_keys(p, first_row + row) > 0 ? 1.f / l : 0.f;
+    *reinterpret_cast<uint2*>(t.o + (size_t(head) * p.seq_q + first_row + row) * kHeadDim + column) =
+        make_uint2(pack(sum.x * inverse, sum.y * inverse), pack(sum.z * inverse, sum.w * inverse));
+  }
+  // [merge]
+}
+
+namespace {
+
+template <int kHeadDim, bool kDependent>
+cudaError_t launch_key_split(const Problem& p, const Tensors& t, cudaStream_t stream) {
+  // [pdl]
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  const std::span<const cudaLaunchAttribute> attributes(&attribute, kDependent ? 1 : 0);
+  // [pdl]
+  return launch_with(attributes, key_split_kernel<kHeadDim, kDependent>,
+                     dim3((p.seq_q + kBlockQ - 1) / kBlockQ, unsigned(p.batch * p.heads)), dim3(kThreads),
+                     kSmemBytes<kHeadDim>, stream, p, t);
+}
+
+}  // namespace
+
+std::size_t smem_bytes(int head_dim) { return head_dim == 64 ? kSmemBytes<64> : kSmemBytes<128>; }
+
+cudaError_t key_split(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
+  return p.head_dim == 64 ? launch_key_split<64, false>(p, t, stream) : launch_key_split<128, false>(p, t, stream);
+}
+
+cudaError_t pdl(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
+  return p.head_dim == 64 ? launch_key_split<64, true>(p, t, stream) : launch_key_split<128, true>(p, t, stream);
+}
+
+}  // namespace attention::tuned

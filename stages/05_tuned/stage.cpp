@@ -1,0 +1,50 @@
+#include "attention/stage.hpp"
+
+#include "attention/text.hpp"
+
+namespace attention::tuned {
+
+// Defined in kernel.cu.
+LaunchFunction key_split, pdl;
+std::size_t smem_bytes(int head_dim);
+
+namespace {
+
+Support supports_key_split(const Problem& problem, const Device& device) {
+  if (problem.head_dim != 64 && problem.head_dim != 128) {
+    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+  }
+  const std::size_t smem = smem_bytes(problem.head_dim);
+  if (smem > device.smem_per_block_bytes) {
+    return Support::no("needs " + bytes_in_words(smem) + " of shared memory a block, " + device.name + " has " +
+                       bytes_in_words(device.smem_per_block_bytes));
+  }
+  return supports_usual_shapes(problem, device);
+}
+
+Support supports_pdl(const Problem& problem, const Device& device) {
+  if (device.compute_capability < 90) {
+    return Support::no("programmatic dependent launch needs compute capability 9.0, " + device.name + " has " +
+                       std::to_string(device.compute_capability / 10) + "." +
+                       std::to_string(device.compute_capability % 10));
+  }
+  return supports_key_split(problem, device);
+}
+
+constexpr Variant kVariants[] = {
+    {.name = "key_split",
+     .idea = "32 rows a block, the keys split over its warps, no loop",
+     .launch = key_split,
+     .supports = supports_key_split},
+    {.name = "pdl",
+     .idea = "starts while the kernel before it drains",
+     .launch = pdl,
+     .supports = supports_pdl},
+};
+
+}  // namespace
+
+extern const Stage stage;
+const Stage stage = {.name = "05_tuned", .title = "the headline shape, as fast as the chip allows", .variants = kVariants};
+
+}  // namespace attention::tuned
