@@ -27,7 +27,7 @@ struct Fiber {
   }
 
   /// To be called first thing wherever this fiber continues: notes where `came` from, for the way back.
-  void landed(boost::context::detail::transfer_t came) {
+  __attribute__((always_inline)) void landed(boost::context::detail::transfer_t came) {
     Fiber* left = static_cast<Fiber*>(came.data);
     if (left) left->context = came.fctx;
 #if defined(__SANITIZE_ADDRESS__)
@@ -42,7 +42,7 @@ struct Fiber {
   }
 
   /// Leaves this fiber, which somebody will continue later, for `to`.
-  void switch_to(Fiber& to) {
+  __attribute__((always_inline)) void switch_to(Fiber& to) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&fake_stack, to.stack_bottom, to.stack_bytes);
 #endif

@@ -1,5 +1,6 @@
 // Operations of a warp on registers: barriers of lanes, shuffles, votes, matches, reductions.
 
+#include <cmath>
 #include <cstring>
 
 #include "tracer.hpp"
@@ -148,6 +149,44 @@ bool perform_reduce(Worker& worker, Thread* lanes, unsigned mask) {
 }
 constexpr WarpOperation kReduce = {"__reduce_sync", false, perform_reduce};
 
+// ---- Butterfly reductions: the five shuffles of a warp's sum, with the same roundings, in one meeting of its lanes.
+// A meeting is what costs time here, and some kernels do little else.
+
+struct ButterflyArguments {
+  int lanes;
+  float value;
+};
+
+template <typename Combine>
+void reduce_by_butterfly(Thread* lanes, unsigned mask, Combine combine) {
+  float values[32] = {}, partners[32] = {};
+  int group = 1;
+  for_each_lane(mask, [&](int lane) {
+    const auto& arguments = *static_cast<ButterflyArguments*>(lanes[lane].arguments);
+    values[lane] = arguments.value;
+    group = arguments.lanes;
+  });
+  for (int distance = group / 2; distance > 0; distance /= 2) {
+    for (int lane = 0; lane < 32; ++lane) partners[lane] = values[lane ^ distance];
+    for (int lane = 0; lane < 32; ++lane) values[lane] = combine(values[lane], partners[lane]);
+  }
+  for_each_lane(mask, [&](int lane) { static_cast<ButterflyArguments*>(lanes[lane].arguments)->value = values[lane]; });
+}
+
+template <Butterfly kKind>
+bool perform_butterfly(Worker& worker, Thread* lanes, unsigned mask) {
+  if (worker.tracer) {
+    const int group = static_cast<ButterflyArguments*>(lanes[__builtin_ctz(mask)].arguments)->lanes;
+    const std::uint64_t rounds = std::uint64_t(__builtin_ctz(unsigned(group)));
+    worker.tracer->count(lanes[0].warp(), EventKind::shuffle, lanes[__builtin_ctz(mask)].site, rounds);
+  }
+  if constexpr (kKind == Butterfly::sum) reduce_by_butterfly(lanes, mask, [](float a, float b) { return a + b; });
+  else reduce_by_butterfly(lanes, mask, [](float a, float b) { return std::fmax(a, b); });
+  return true;
+}
+constexpr WarpOperation kButterflies[] = {{"a warp's sum", false, perform_butterfly<Butterfly::sum>},
+                                          {"a warp's maximum", false, perform_butterfly<Butterfly::max>}};
+
 // ---- Named barriers: bar.sync and bar.arrive of the PTX ISA, which a warp executes as one ----
 
 struct NamedBarrierArguments {
@@ -237,6 +276,12 @@ unsigned match_any(unsigned mask, const void* value, int bytes, Site site) {
   MatchArguments arguments{value, bytes, 0};
   current_worker->join(kMatch, mask, &arguments, site);
   return arguments.result;
+}
+
+float butterfly(Butterfly kind, int lanes, float value, Site site) {
+  ButterflyArguments arguments{lanes, value};
+  current_worker->join(kButterflies[int(kind)], 0xffffffffu, &arguments, site);
+  return arguments.value;
 }
 
 std::uint32_t reduce(Reduction reduction, unsigned mask, std::uint32_t value, bool is_signed, Site site) {

@@ -69,15 +69,6 @@ void Worker::wait_for_trace() {
   yield();
 }
 
-void Worker::yield() {
-  Thread& from = *current;
-  Thread* next = pick_next();
-  if (next == &from) return;
-  ++switches;
-  current = next;
-  from.fiber.switch_to(next ? next->fiber : block_loop);
-}
-
 void Worker::fail() {
   failed = true;
   Thread& from = *current;
@@ -319,7 +310,8 @@ bool Worker::try_operation(Warp& warp, Thread& member, Thread* performer) {
   return true;
 }
 
-void Worker::join(const WarpOperation& operation, unsigned mask, void* arguments, Site site) {
+// True: the operation was done, and this thread runs on.
+bool Worker::arrive(const WarpOperation& operation, unsigned mask, void* arguments, Site site) {
   Thread& self = *current;
   Warp& warp = warps[self.warp()];
   const unsigned bit = 1u << self.lane();
@@ -346,8 +338,7 @@ void Worker::join(const WarpOperation& operation, unsigned mask, void* arguments
   self.arguments = arguments;
   self.site = site;
   warp.waiting |= bit;
-  if (try_operation(warp, self, &self) && self.state == State::ready) return;
-  yield();
+  return try_operation(warp, self, &self) && self.state == State::ready;
 }
 
 // ---- Deadlock ----
