@@ -1,8 +1,9 @@
 // 03_wmma: the three launches of 02_tiled, with both matrix products on the tensor cores.
 //
 // nvcuda::wmma hands 16x16x16 products to a whole warp at once: a fragment is spread over the registers of 32
-// lanes in an order that CUDA leaves open, so code may scale a fragment but not ask which element is where. Tensor
-// cores take the arithmetic out of the way (0.54 GFLOP are under 1 us), and what is left is bringing operands:
+// lanes in an order that CUDA leaves open, so code may scale a fragment but not ask which element is where.
+// Tensor cores take the arithmetic out of the way (0.54 GFLOP are under 1 us), and what is left is bringing
+// operands:
 //
 //   wmma              a tile at a time: load, barrier, multiply, barrier. FP32 accumulators.
 //   f16_accumulate    the same with FP16 accumulators in P V.
@@ -12,6 +13,8 @@
 // Bound by the scores: 4 bytes each out and in, 2 bytes each out and in for P, all of it through L2.
 #include <cuda_fp16.h>
 #include <mma.h>
+
+#include <algorithm>
 
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
@@ -27,15 +30,17 @@ enum class Pipeline { single_buffer, double_buffer, specialized };
 
 constexpr int kFragment = 16;  // rows, columns and depth of a fragment
 
-// Scores: 8 warps compute 64 query rows x 128 keys, each 32 x 32 of it.
+// Scores: 8 warps compute 64 query rows x 64 keys, each 32 x 16 of it, for up to 4 tiles of keys with one
+// tile of Q. At the headline shape that is 128 blocks for 132 SMs; 8 tiles (64 blocks) took 2.7 us longer.
 constexpr int kBlockQ = 64;
-template <int kHeadDim>
-constexpr int kBlockKv = kHeadDim <= 64 ? 128 : 64;  // half for long rows: a tile must fit in the loaders' registers
+constexpr int kBlockKv = 64;
 constexpr int kWarpsQ = 2;
 constexpr int kWarpsKv = 4;
-constexpr int kTilesPerBlock = 2;  // tiles of keys that a block takes with one tile of Q
+constexpr int kTilesPerBlock = 4;
 
-// Output: 8 warps compute 32 query rows; 4 groups of keys, so that even 64 KB of V a head feed every SM.
+// Output: 8 warps compute 32 query rows, 2 groups of rows x 4 groups of keys. Again 128 blocks; with 64 rows,
+// 64 blocks and half the reads of V, it took 1.1 us longer. Long rows of V come in half tiles, which fit in
+// registers.
 constexpr int kOutputBlockQ = 32;
 template <int kHeadDim>
 constexpr int kOutputBlockKv = kHeadDim <= 64 ? 128 : 64;
@@ -46,15 +51,17 @@ constexpr int kMultiplyWarps = 8;
 constexpr int kMultiplyThreads = 32 * kMultiplyWarps;
 static_assert(kWarpsQ * kWarpsKv == kMultiplyWarps && kRowGroups * kKeyGroups == kMultiplyWarps);
 static_assert(kOutputBlockQ == kRowGroups * kFragment && kOutputBlockKv<128> % (kKeyGroups * kFragment) == 0);
+static_assert(kBlockQ % (kWarpsQ * kFragment) == 0 && kBlockKv % (kWarpsKv * kFragment) == 0);
 
 // Specialised blocks have two more groups of four warps, one for each buffer, that only load.
 constexpr int kBuffers = 2;
-constexpr int kProducerThreads = 128;
+constexpr int kProducerThreads = 128;  // of one group
 
 constexpr int kSoftmaxWarps = 4;
 
-// +8 halves = 16 bytes of padding moves each row by four banks, so that the 8 rows x 16 bytes of a matrix load
-// meet 32 different banks. +8 floats do the same for the 4 rows x 32 bytes of a fragment's 8-byte stores.
+// +8 halves = 16 bytes of padding moves each row by four banks, so that the 8 rows x 16 bytes of a matrix
+// load meet 32 different banks. +8 floats do the same for the 4 rows x 32 bytes of a fragment's 8-byte
+// stores.
 constexpr int kPadding = 8;
 
 constexpr int block_threads(Pipeline pipeline) {
@@ -63,16 +70,24 @@ constexpr int block_threads(Pipeline pipeline) {
 constexpr int loader_threads(Pipeline pipeline) {
   return pipeline == Pipeline::specialized ? kProducerThreads : kMultiplyThreads;
 }
-constexpr int buffer_count(Pipeline pipeline) { return pipeline == Pipeline::single_buffer ? 1 : kBuffers; }
+constexpr int buffer_count(Pipeline pipeline) {
+  return pipeline == Pipeline::single_buffer ? 1 : kBuffers;
+}
 
-__host__ __device__ constexpr int round_up(int a, int b) { return (a + b - 1) / b * b; }
+__host__ __device__ constexpr int round_up(int a, int b) {
+  return (a + b - 1) / b * b;
+}
 
 // [workspace]
-// Scores of a head: rows and columns rounded up to whole fragments, so that fragments are stored without a look at
-// where they end, and rows start on 64 bytes (WMMA asks for 32). P overwrites them: a row of halves at the start
-// of each row of floats.
-__host__ __device__ inline int score_rows(const Problem& p) { return round_up(p.seq_q, kFragment); }
-__host__ __device__ inline int score_ld(const Problem& p) { return round_up(p.seq_kv, kFragment); }
+// Scores of a head: rows and columns rounded up to whole fragments, so that fragments are stored without a
+// look at where they end, and rows start on 64 bytes (WMMA asks for 32). P overwrites them: a row of halves
+// at the start of each row of floats.
+__host__ __device__ inline int score_rows(const Problem& p) {
+  return round_up(p.seq_q, kFragment);
+}
+__host__ __device__ inline int score_ld(const Problem& p) {
+  return round_up(p.seq_kv, kFragment);
+}
 // [workspace]
 
 // Keys that query row `row` sees, counted from the first; rows past the end see what the last one sees.
@@ -82,14 +97,18 @@ __device__ inline int visible_keys(const Problem& p, int row) {
 
 // Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
 __device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
+  return head / (p.heads / p.kv_heads);  // holds across the batch: each entry has heads and kv_heads of them
 }
 
 struct alignas(8) Half4 {
   half2 low, high;
 };
-__device__ inline Half4 to_half4(float4 x) { return {__floats2half2_rn(x.x, x.y), __floats2half2_rn(x.z, x.w)}; }
-__device__ inline float4 load4(const float* x) { return *reinterpret_cast<const float4*>(x); }
+__device__ inline Half4 to_half4(float4 x) {
+  return {__floats2half2_rn(x.x, x.y), __floats2half2_rn(x.z, x.w)};
+}
+__device__ inline float4 load4(const float* x) {
+  return *reinterpret_cast<const float4*>(x);
+}
 __device__ inline float4 load4(const half* x) {
   const Half4 h = *reinterpret_cast<const Half4*>(x);
   const float2 low = __half22float2(h.low), high = __half22float2(h.high);
@@ -97,8 +116,8 @@ __device__ inline float4 load4(const half* x) {
 }
 
 // [staged_tile]
-// A tile of halves on its way from global to shared memory, in the registers of kThreads threads: 16 bytes at a time,
-// neighbouring threads on neighbouring chunks of a row.
+// A tile of halves on its way from global to shared memory, in the registers of kThreads threads: 16 bytes at
+// a time, neighbouring threads on neighbouring chunks of a row.
 template <int kRows, int kColumns, int kThreads>
 struct StagedTile {
   static constexpr int kLd = kColumns + kPadding;
@@ -107,7 +126,8 @@ struct StagedTile {
   static constexpr int kPerThread = (kRows * kChunksPerRow + kThreads - 1) / kThreads;
   uint4 chunk_rmem[kPerThread];
 
-  // columns_of(row) says how many columns of a row exist. The rest become zeros, which add nothing to a product.
+  // columns_of(row) says how many columns of a row exist. The rest become zeros, which add nothing to a
+  // product.
   template <typename ColumnsOf>
   __device__ void load(const half* tile_gmem, size_t ld, int thread, const ColumnsOf& columns_of) {
 #pragma unroll
@@ -132,12 +152,12 @@ struct StagedTile {
 };
 // [staged_tile]
 
-// Runs multiply(tile, buffer) for tiles 0 .. tiles-1 on the first kMultiplyWarps warps, then finish() on the same
-// ones, when nobody uses the buffers any more. load(tile, thread) brings a tile into registers, store(tile, buffer,
-// thread) puts it into shared memory.
+// Runs multiply(tile, buffer) for tiles 0 .. tiles-1 on the first kMultiplyWarps warps, then finish() on the
+// same ones, when nobody uses the buffers any more. load(tile, thread) brings a tile into registers,
+// store(tile, buffer, thread) puts it into shared memory.
 template <Pipeline kPipeline, typename Load, typename Store, typename Multiply, typename Finish>
-__device__ void for_each_tile(int tiles, half* buffers_smem, int buffer_elements, const Load& load, const Store& store,
-                              const Multiply& multiply, const Finish& finish) {
+__device__ void for_each_tile(int tiles, half* buffers_smem, int buffer_elements, const Load& load,
+                              const Store& store, const Multiply& multiply, const Finish& finish) {
   const int thread = threadIdx.x;
 
   // [single_buffer]
@@ -175,8 +195,8 @@ __device__ void for_each_tile(int tiles, half* buffers_smem, int buffer_elements
 
   // [specialized]
   if constexpr (kPipeline == Pipeline::specialized) {
-    // One pair of barriers a buffer, between its producers and all consumers. Who arrives does not wait. Barrier 0
-    // is __syncthreads.
+    // One pair of barriers a buffer, between its producers and all consumers. Who arrives does not wait.
+    // Barrier 0 is __syncthreads.
     constexpr int kFull = 1, kEmpty = kFull + kBuffers, kConsumersDone = kEmpty + kBuffers;
     constexpr int kThreads = kProducerThreads + kMultiplyThreads;
     if (thread >= kMultiplyThreads) {
@@ -207,23 +227,24 @@ __device__ void for_each_tile(int tiles, half* buffers_smem, int buffer_elements
 template <int kHeadDim, Pipeline kPipeline>
 struct ScoresSmem {
   using QTile = StagedTile<kBlockQ, kHeadDim, loader_threads(kPipeline)>;
-  using KTile = StagedTile<kBlockKv<kHeadDim>, kHeadDim, loader_threads(kPipeline)>;
-  static constexpr int kBytes = (QTile::kElements + buffer_count(kPipeline) * KTile::kElements) * int(sizeof(half));
+  using KTile = StagedTile<kBlockKv, kHeadDim, loader_threads(kPipeline)>;
+  static constexpr int kBytes =
+      (QTile::kElements + buffer_count(kPipeline) * KTile::kElements) * int(sizeof(half));
 };
 
 // [scores]
-// S[head, row, key] = scale * dot(Q[head, row], K[head, key]). Tiles and fragments that no row sees are left out.
+// S[head, row, key] = scale * dot(Q[head, row], K[head, key]). Tiles and fragments that no row sees are left
+// out.
 template <int kHeadDim, Pipeline kPipeline>
-__global__ void __launch_bounds__(block_threads(kPipeline)) scores_kernel(Problem p, Tensors t, float* s_gmem) {
+__global__ void __launch_bounds__(block_threads(kPipeline))
+    scores_kernel(Problem p, Tensors t, int tiles_per_block, float* s_gmem) {
   using Smem = ScoresSmem<kHeadDim, kPipeline>;
-  constexpr int kBlockKv = wmma::kBlockKv<kHeadDim>;
-  const int ranges = (p.seq_kv + kBlockKv * kTilesPerBlock - 1) / (kBlockKv * kTilesPerBlock);
-  const int q0 = int(blockIdx.x) / ranges * kBlockQ;
-  const int kv0 = int(blockIdx.x) % ranges * kTilesPerBlock * kBlockKv;
-  const int head = blockIdx.y;
+  const int q0 = blockIdx.x * kBlockQ;
+  const int kv0 = blockIdx.y * tiles_per_block * kBlockKv;
+  const int head = blockIdx.z;
   const int keys = visible_keys(p, q0 + kBlockQ - 1) - kv0;  // from kv0 on, seen by the last row
   if (keys <= 0) return;
-  const int tiles = min(kTilesPerBlock, (keys + kBlockKv - 1) / kBlockKv);
+  const int tiles = min(tiles_per_block, (keys + kBlockKv - 1) / kBlockKv);
 
   half* q_smem = reinterpret_cast<half*>(dynamic_smem);
   half* k_smem = q_smem + Smem::QTile::kElements;
@@ -235,7 +256,8 @@ __global__ void __launch_bounds__(block_threads(kPipeline)) scores_kernel(Proble
   typename Smem::KTile k_rmem;
   const auto load = [&](int tile, int thread) {
     // The first tile of K brings Q with it.
-    if (tile == 0) q_rmem.load(q_gmem, kHeadDim, thread, [&](int row) { return q0 + row < p.seq_q ? kHeadDim : 0; });
+    if (tile == 0)
+      q_rmem.load(q_gmem, kHeadDim, thread, [&](int row) { return q0 + row < p.seq_q ? kHeadDim : 0; });
     const int tile0 = tile * kBlockKv;
     k_rmem.load(k_gmem + size_t(tile0) * kHeadDim, kHeadDim, thread,
                 [&](int key) { return kv0 + tile0 + key < p.seq_kv ? kHeadDim : 0; });
@@ -260,7 +282,8 @@ __global__ void __launch_bounds__(block_threads(kPipeline)) scores_kernel(Proble
       mma::fragment<mma::matrix_a, 16, 16, 16, half, mma::row_major> q_frag[kFragsQ];
       mma::fragment<mma::matrix_b, 16, 16, 16, half, mma::col_major> k_frag;  // K^T: a key a column
       for (int i = 0; i < kFragsQ; ++i) {
-        mma::load_matrix_sync(q_frag[i], q_smem + (warp_row + i * kFragment) * Smem::QTile::kLd + d, Smem::QTile::kLd);
+        mma::load_matrix_sync(q_frag[i], q_smem + (warp_row + i * kFragment) * Smem::QTile::kLd + d,
+                              Smem::QTile::kLd);
       }
       for (int j = 0; j < kFragsKv; ++j) {
         mma::load_matrix_sync(k_frag, buffer_smem + (warp_key + j * kFragment) * Smem::KTile::kLd + d,
@@ -286,8 +309,9 @@ __global__ void __launch_bounds__(block_threads(kPipeline)) scores_kernel(Proble
 // [scores]
 
 // [softmax]
-// P = softmax(S), one warp a row, kVectors float4 a lane in registers: a row of up to 128 * kVectors keys is read once,
-// a longer one twice, with a running maximum and sum. P overwrites S as halves, never ahead of what has been read.
+// P = softmax(S), one warp a row, kVectors float4 a lane in registers: a row of up to 128 * kVectors keys is
+// read once, a longer one twice, with a running maximum and sum. P overwrites S as halves, never ahead of
+// what has been read.
 template <int kVectors>
 __global__ void __launch_bounds__(32 * kSoftmaxWarps) softmax_kernel(Problem p, float* s_gmem) {
   constexpr int kChunk = 128 * kVectors;
@@ -318,12 +342,12 @@ __global__ void __launch_bounds__(32 * kSoftmaxWarps) softmax_kernel(Problem p, 
     load(chunk);
     float m_new = m_i;
     for (const auto& s : s_rmem) m_new = fmaxf(m_new, fmaxf(fmaxf(s[0], s[1]), fmaxf(s[2], s[3])));
-    m_new = warp_max(m_new);
+    m_new = warp_reduce_max(m_new);
     float sum = 0.f;
     for (auto& s : s_rmem) {
       for (float& x : s) sum += x = __expf(x - m_new);
     }
-    l_i = l_i * __expf(m_i - m_new) + warp_sum(sum);
+    l_i = l_i * __expf(m_i - m_new) + warp_reduce_sum(sum);
     m_i = m_new;
   }
 
@@ -363,10 +387,11 @@ struct OutputSmem {
 };
 
 // [output]
-// O[head, row, d] = sum over keys of P[head, row, key] * V[head, key, d]. Each group of warps sums a quarter of
-// every tile's keys; the four sums meet in shared memory, in the same order on every run.
+// O[head, row, d] = sum over keys of P[head, row, key] * V[head, key, d]. Each group of warps sums a quarter
+// of every tile's keys; the four sums meet in shared memory, in the same order on every run.
 template <int kHeadDim, typename Accumulator, Pipeline kPipeline>
-__global__ void __launch_bounds__(block_threads(kPipeline)) output_kernel(Problem p, Tensors t, const half* p_gmem) {
+__global__ void __launch_bounds__(block_threads(kPipeline))
+    output_kernel(Problem p, Tensors t, const half* p_gmem) {
   using Smem = OutputSmem<kHeadDim, Accumulator, kPipeline>;
   constexpr int kBlockKv = kOutputBlockKv<kHeadDim>;
   const int q0 = blockIdx.x * kOutputBlockQ;
@@ -417,14 +442,15 @@ __global__ void __launch_bounds__(block_threads(kPipeline)) output_kernel(Proble
   // The sums of the four groups of keys, in the room of the tiles.
   Accumulator* sums_smem = reinterpret_cast<Accumulator*>(dynamic_smem);
   const auto finish = [&] {
-    Accumulator* warp_smem = sums_smem + key_group * Smem::kSumsElements + row_group * kFragment * Smem::kSumsLd;
+    Accumulator* warp_smem =
+        sums_smem + key_group * Smem::kSumsElements + row_group * kFragment * Smem::kSumsLd;
     for (int d = 0; d < kFragsD; ++d) {
       mma::store_matrix_sync(warp_smem + d * kFragment, o_frag[d], Smem::kSumsLd, mma::mem_row_major);
     }
   };
 
-  for_each_tile<kPipeline>(tiles, reinterpret_cast<half*>(dynamic_smem), Smem::kBufferElements, load, store, multiply,
-                           finish);
+  for_each_tile<kPipeline>(tiles, reinterpret_cast<half*>(dynamic_smem), Smem::kBufferElements, load, store,
+                           multiply, finish);
   __syncthreads();
   for (int i = threadIdx.x; i < kOutputBlockQ * kHeadDim / 4; i += block_threads(kPipeline)) {
     const int row = i / (kHeadDim / 4);
@@ -442,7 +468,9 @@ __global__ void __launch_bounds__(block_threads(kPipeline)) output_kernel(Proble
 
 namespace {
 
-unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }
+unsigned ceil_div(size_t a, size_t b) {
+  return unsigned((a + b - 1) / b);
+}
 
 template <int kHeadDim, typename Accumulator, Pipeline kPipeline>
 cudaError_t enqueue(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
@@ -450,25 +478,35 @@ cudaError_t enqueue(const Problem& p, const Tensors& t, void* workspace, cudaStr
   const unsigned heads = unsigned(p.batch * p.heads);
   const dim3 block(block_threads(kPipeline));
 
-  const unsigned ranges = ceil_div(p.seq_kv, kBlockKv<kHeadDim> * kTilesPerBlock);
-  cudaError_t status = launch(scores_kernel<kHeadDim, kPipeline>, dim3(ranges * ceil_div(p.seq_q, kBlockQ), heads), block,
-                              ScoresSmem<kHeadDim, kPipeline>::kBytes, stream, p, t, s_gmem);
+  const unsigned tiles = ceil_div(p.seq_kv, kBlockKv);
+  const int tiles_per_block = std::max(kTilesPerBlock, int(ceil_div(tiles, 65'535)));  // a grid's limit in y
+  const dim3 scores_grid(ceil_div(p.seq_q, kBlockQ), ceil_div(tiles, tiles_per_block), heads);
+  cudaError_t status = launch(scores_kernel<kHeadDim, kPipeline>, scores_grid, block,
+                              ScoresSmem<kHeadDim, kPipeline>::kBytes, stream, p, t, tiles_per_block, s_gmem);
   if (status != cudaSuccess) return status;
   const auto softmax = p.seq_kv <= 512 ? softmax_kernel<4> : softmax_kernel<16>;
-  status = launch(softmax, dim3(ceil_div(p.seq_q, kSoftmaxWarps), heads), dim3(32 * kSoftmaxWarps), 0, stream, p, s_gmem);
+  status = launch(softmax, dim3(ceil_div(p.seq_q, kSoftmaxWarps), heads), dim3(32 * kSoftmaxWarps), 0, stream,
+                  p, s_gmem);
   if (status != cudaSuccess) return status;
-  return launch(output_kernel<kHeadDim, Accumulator, kPipeline>, dim3(ceil_div(p.seq_q, kOutputBlockQ), heads), block,
-                OutputSmem<kHeadDim, Accumulator, kPipeline>::kBytes, stream, p, t, reinterpret_cast<const half*>(s_gmem));
+  return launch(output_kernel<kHeadDim, Accumulator, kPipeline>,
+                dim3(ceil_div(p.seq_q, kOutputBlockQ), heads), block,
+                OutputSmem<kHeadDim, Accumulator, kPipeline>::kBytes, stream, p, t,
+                reinterpret_cast<const half*>(s_gmem));
 }
 
 template <typename Accumulator, Pipeline kPipeline>
 cudaError_t enqueue(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
   switch (p.head_dim) {
-    case 32: return enqueue<32, Accumulator, kPipeline>(p, t, workspace, stream);
-    case 64: return enqueue<64, Accumulator, kPipeline>(p, t, workspace, stream);
-    case 96: return enqueue<96, Accumulator, kPipeline>(p, t, workspace, stream);
-    case 128: return enqueue<128, Accumulator, kPipeline>(p, t, workspace, stream);
-    default: return cudaErrorInvalidValue;
+    case 32:
+      return enqueue<32, Accumulator, kPipeline>(p, t, workspace, stream);
+    case 64:
+      return enqueue<64, Accumulator, kPipeline>(p, t, workspace, stream);
+    case 96:
+      return enqueue<96, Accumulator, kPipeline>(p, t, workspace, stream);
+    case 128:
+      return enqueue<128, Accumulator, kPipeline>(p, t, workspace, stream);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

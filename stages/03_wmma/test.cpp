@@ -1,0 +1,91 @@
+// What only this stage must show; tests/conformance.cpp has what every stage must.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "attention/session.hpp"
+#include "attention/stage.hpp"
+#include "catch.hpp"
+#include "reference.hpp"
+
+using namespace attention;
+
+namespace {
+
+const Variant& variant_named(std::string_view name) {
+  for (const Stage* stage : registry()) {
+    for (const Variant& variant : stage->variants) {
+      if (variant.name == name) return variant;
+    }
+  }
+  FAIL("no variant " << name);
+  throw;
+}
+
+Comparison error_of(std::string_view name, Session& session, const reference::Expected& expected) {
+  return compare(session.run(variant_named(name)).o, expected.o, expected.tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("the workspace is the scores in whole fragments") {
+  const auto bytes = [](const Shape& shape) {
+    return workspace_bytes(variant_named("wmma"), Problem(shape));
+  };
+  CHECK(bytes({}) == 8 * 512 * 512 * 4);
+  CHECK(bytes({.batch = 2, .heads = 3, .kv_heads = 1, .seq_q = 1, .seq_kv = 1}) == 6 * 16 * 16 * 4);
+  CHECK(bytes({.heads = 1, .seq_q = 17, .seq_kv = 257}) == 32 * 272 * 4);
+  CHECK(bytes({.heads = 1, .seq_q = 16, .seq_kv = 1 << 24, .head_dim = 32}) == std::size_t(1) << 30);
+}
+
+TEST_CASE("rows longer than the registers of a warp hold") {
+  // 512 and 2048 keys are where the softmax changes its way.
+  for (const int seq_kv : {511, 513, 2048, 2049, 4500}) {
+    for (const bool causal : {false, true}) {
+      const Problem problem({.heads = 1, .seq_q = 5, .seq_kv = seq_kv, .head_dim = 32, .causal = causal});
+      const Inputs inputs = make_inputs(problem, Distribution::outlier_key, 21);
+      const reference::Expected expected = reference::expect(problem, inputs);
+      Session session(problem, inputs);
+      for (const char* name : {"wmma", "double_buffered", "warp_specialized"}) {
+        const Comparison comparison = error_of(name, session, expected);
+        INFO(name << " on " << describe(problem) << ": " << comparison.message);
+        CHECK(comparison.ok);
+      }
+    }
+  }
+}
+
+TEST_CASE("half accumulators cost accuracy, and no more than one rounding a step") {
+  for (const Distribution distribution : {Distribution::normal, Distribution::equal_keys}) {
+    const Problem problem({.heads = 1, .seq_q = 64, .seq_kv = 1024});
+    const Inputs inputs = make_inputs(problem, distribution, 22);
+    const reference::Expected expected = reference::expect(problem, inputs);
+    Session session(problem, inputs);
+    const Comparison in_float = error_of("wmma", session, expected);
+    const Comparison in_half = error_of("f16_accumulate", session, expected);
+    CAPTURE(name(distribution), in_float.relative_error, in_half.relative_error);
+    CHECK(in_float.ok);
+    CHECK(in_half.relative_error > in_float.relative_error);
+
+    // Each of four groups of warps sums a quarter of the keys, 16 a step. A sum of probabilities times values
+    // is at most the largest value, so that each step rounds by at most half a unit in that value's last
+    // place.
+    float largest_v = 0;
+    for (const half v : inputs.v) largest_v = std::max(largest_v, std::abs(__half2float(v)));
+    const double steps = 1024 / 16;
+    const double unit = std::exp2(std::ceil(std::log2(largest_v)) - 11);
+    CHECK(in_half.max_abs_error <= expected.tolerance.max_abs_error + steps * unit / 2);
+  }
+}
+
+TEST_CASE("how operands are brought changes no bit") {
+  const Problem problem({.heads = 2, .kv_heads = 1, .seq_q = 100, .seq_kv = 700, .causal = true});
+  const Inputs inputs = make_inputs(problem, Distribution::normal, 23);
+  Session session(problem, inputs);
+  const std::vector<half> single = session.run(variant_named("wmma")).o;
+  for (const char* name : {"double_buffered", "warp_specialized"}) {
+    const std::vector<half> o = session.run(variant_named(name)).o;
+    INFO(name);
+    CHECK(std::memcmp(single.data(), o.data(), o.size() * sizeof(half)) == 0);
+  }
+}
