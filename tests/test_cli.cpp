@@ -40,15 +40,19 @@ std::string contents(const std::filesystem::path& path) {
 // Runs bin/01_naive; the shape is small unless `arguments` says otherwise.
 Run run(const std::string& arguments) {
   const Scratch scratch;
-  const std::string command = std::string(ATTENTION_BIN_DIR "/01_naive --no-time ") + arguments + " >" + (scratch.path / "out").string() +
-                              " 2>" + (scratch.path / "err").string() + " </dev/null";
+  const std::string command = std::string(ATTENTION_BIN_DIR "/01_naive --no-time ") + arguments + " >" +
+                              (scratch.path / "out").string() + " 2>" + (scratch.path / "err").string() +
+                              " </dev/null";
   const int status = std::system(command.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(scratch.path / "out"), contents(scratch.path / "err")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(scratch.path / "out"),
+          contents(scratch.path / "err")};
 }
 
 const std::string kSmall = "--heads 2 --seq-q 9 --seq-kv 21 --head-dim 32 ";
 
-std::size_t lines(const std::string& text) { return std::size_t(std::count(text.begin(), text.end(), '\n')); }
+std::size_t lines(const std::string& text) {
+  return std::size_t(std::count(text.begin(), text.end(), '\n'));
+}
 
 void save(const std::filesystem::path& path, std::array<int, 4> shape, std::uint64_t seed) {
   const Problem problem({.batch = shape[0], .heads = shape[1], .seq_q = shape[2], .head_dim = shape[3]});
@@ -109,7 +113,8 @@ TEST_CASE("bad input exits 2 with one line that says what was got and what is al
 
 TEST_CASE("tensors come from files and go to one") {
   const Scratch scratch;
-  const std::string q = scratch.path / "q.npy", k = scratch.path / "k.npy", v = scratch.path / "v.npy", o = scratch.path / "o.npy";
+  const std::string q = scratch.path / "q.npy", k = scratch.path / "k.npy", v = scratch.path / "v.npy",
+                    o = scratch.path / "o.npy";
   save(q, {2, 4, 9, 32}, 1);
   save(k, {2, 2, 21, 32}, 2);
   save(v, {2, 2, 21, 32}, 3);

@@ -67,7 +67,8 @@ TEST_CASE("an error names file, line and expression") {
     CUDA_CHECK(cudaErrorInvalidValue);
     FAIL("no error was thrown");
   } catch (const CudaError& error) {
-    CHECK_THAT(error.what(), Catch::Contains("test_harness.cpp:") && Catch::Contains("cudaErrorInvalidValue"));
+    CHECK_THAT(error.what(),
+               Catch::Contains("test_harness.cpp:") && Catch::Contains("cudaErrorInvalidValue"));
   }
 }
 
@@ -75,16 +76,22 @@ namespace {
 
 constexpr std::size_t kHuge = std::size_t(1) << 50;
 
-// A variant that misbehaves as told, without a kernel: memory operations are enough to show that a check bites.
+// A variant that misbehaves as told, without a kernel: memory operations are enough to show that a check
+// bites.
 template <int kFault>
 cudaError_t misbehave(const Problem& problem, const Tensors& tensors, void* workspace, cudaStream_t stream) {
   const std::size_t bytes = problem.q_elements() * sizeof(half);
   switch (kFault) {
-    case 1: return cudaMemsetAsync(tensors.o, 0, bytes + 2, stream);
-    case 2: return cudaMemsetAsync(const_cast<half*>(tensors.k), 0, 2, stream);
-    case 3: return cudaMemsetAsync(static_cast<char*>(workspace) - 1, 0, 1, stream);
-    case 4: return cudaErrorInvalidValue;
-    default: return cudaMemsetAsync(tensors.o, 0, bytes, stream);
+    case 1:
+      return cudaMemsetAsync(tensors.o, 0, bytes + 2, stream);
+    case 2:
+      return cudaMemsetAsync(const_cast<half*>(tensors.k), 0, 2, stream);
+    case 3:
+      return cudaMemsetAsync(static_cast<char*>(workspace) - 1, 0, 1, stream);
+    case 4:
+      return cudaErrorInvalidValue;
+    default:
+      return cudaMemsetAsync(tensors.o, 0, bytes, stream);
   }
 }
 
@@ -100,7 +107,8 @@ TEST_CASE("a session reports what a variant should not have done") {
   CHECK(run(misbehave<0>).damage.empty());
   CHECK(run(misbehave<1>).damage == std::vector<std::string>{"O was written 0 bytes past its end"});
   CHECK_THROWS_AS(run(misbehave<4>), CudaError);
-  CHECK(run(misbehave<3>).damage == std::vector<std::string>{"the workspace was written 1 bytes before its start"});
+  CHECK(run(misbehave<3>).damage ==
+        std::vector<std::string>{"the workspace was written 1 bytes before its start"});
   CHECK(run(misbehave<2>).damage == std::vector<std::string>{"K, an input, was changed"});
 }
 

@@ -16,7 +16,8 @@ void cuda_check(cudaError_t status, const char* expression, const char* file, in
 Device current_device() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess) throw NoDevice(std::string("no CUDA device answers: ") + cudaGetErrorString(status));
+  if (status != cudaSuccess)
+    throw NoDevice(std::string("no CUDA device answers: ") + cudaGetErrorString(status));
   if (count == 0) throw NoDevice("no CUDA device answers: the driver lists none");
 
   int index = 0;

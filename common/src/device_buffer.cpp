@@ -33,9 +33,13 @@ RawDeviceBuffer::RawDeviceBuffer(std::size_t bytes, Guards guards) : bytes_(byte
 RawDeviceBuffer::RawDeviceBuffer(RawDeviceBuffer&& other) noexcept
     : allocation_(std::exchange(other.allocation_, nullptr)), bytes_(other.bytes_), guards_(other.guards_) {}
 
-RawDeviceBuffer::~RawDeviceBuffer() { (void)cudaFree(allocation_); }
+RawDeviceBuffer::~RawDeviceBuffer() {
+  (void)cudaFree(allocation_);
+}
 
-void RawDeviceBuffer::poison() { CUDA_CHECK(cudaMemset(data(), kPoison, bytes_)); }
+void RawDeviceBuffer::poison() {
+  CUDA_CHECK(cudaMemset(data(), kPoison, bytes_));
+}
 
 void RawDeviceBuffer::upload(const void* source) {
   CUDA_CHECK(cudaMemcpy(data(), source, bytes_, cudaMemcpyHostToDevice));
@@ -54,10 +58,12 @@ std::optional<std::string> RawDeviceBuffer::damage() const {
     const auto is_damaged = [](unsigned char byte) { return byte != kBand; };
     if (after) {
       const auto first = std::find_if(band.begin(), band.end(), is_damaged);
-      if (first != band.end()) return "written " + std::to_string(first - band.begin()) + " bytes past its end";
+      if (first != band.end())
+        return "written " + std::to_string(first - band.begin()) + " bytes past its end";
     } else {
       const auto last = std::find_if(band.rbegin(), band.rend(), is_damaged);
-      if (last != band.rend()) return "written " + std::to_string(last - band.rbegin() + 1) + " bytes before its start";
+      if (last != band.rend())
+        return "written " + std::to_string(last - band.rbegin() + 1) + " bytes before its start";
     }
   }
   return std::nullopt;

@@ -6,9 +6,9 @@
 
 #include "attention/device.hpp"
 
-// What the harness asks of the kind of device it was built for. The GPU's answers are in device_control_gpu.cpp
-// beside this file, the emulated device's in common/emulator/src/device_control.cpp; CMake picks one.
-// attention::configure_device() of attention/device.hpp is defined in the same two files.
+// What the harness asks of the kind of device it was built for. The GPU's answers are in
+// device_control_gpu.cpp beside this file, the emulated device's in common/emulator/src/device_control.cpp;
+// CMake picks one. attention::configure_device() of attention/device.hpp is defined in the same two files.
 namespace attention {
 
 bool device_is_emulated();

@@ -5,21 +5,27 @@
 namespace attention {
 
 void configure_device(const EmulatorOptions& options) {
-  const char* option = options.schedule_seed          ? "--schedule-seed"
-                       : options.check_memory         ? "--check-memory"
-                       : options.profile              ? "--profile"
-                       : options.profile_blocks != 0  ? "--profile-blocks"
-                                                      : nullptr;
+  const char* option = options.schedule_seed         ? "--schedule-seed"
+                       : options.check_memory        ? "--check-memory"
+                       : options.profile             ? "--profile"
+                       : options.profile_blocks != 0 ? "--profile-blocks"
+                                                     : nullptr;
   if (option) {
     throw InvalidInput(std::string(option) +
                        " needs the emulated device; on a GPU use compute-sanitizer and ncu instead");
   }
 }
 
-bool device_is_emulated() { return false; }
-std::size_t device_faults() { return 0; }
+bool device_is_emulated() {
+  return false;
+}
+std::size_t device_faults() {
+  return 0;
+}
 void reset_device_profile() {}
 void print_device_profile(std::ostream&) {}
-std::string device_profile_json() { return "null"; }
+std::string device_profile_json() {
+  return "null";
+}
 
 }  // namespace attention

@@ -12,7 +12,8 @@
 namespace attention {
 namespace {
 
-// MemAvailable of /proc/meminfo, because with overcommit an allocation that will not fit succeeds all the same.
+// MemAvailable of /proc/meminfo, because with overcommit an allocation that will not fit succeeds all the
+// same.
 std::size_t available_bytes() {
   std::ifstream meminfo("/proc/meminfo");
   std::string field;
@@ -28,8 +29,9 @@ std::size_t available_bytes() {
 void check_host_memory(const Problem& problem) {
   // Half inputs and outputs, twice for the copies that checks make; the reference converts K, V to double and
   // has O in double and half.
-  const std::size_t need = (2 * sizeof(half) + sizeof(double)) * (problem.q_elements() + 2 * problem.kv_elements()) +
-                           (2 * sizeof(half) + sizeof(double)) * problem.q_elements();
+  const std::size_t need =
+      (2 * sizeof(half) + sizeof(double)) * (problem.q_elements() + 2 * problem.kv_elements()) +
+      (2 * sizeof(half) + sizeof(double)) * problem.q_elements();
   const std::size_t available = available_bytes();
   if (need > available) {
     throw InvalidInput("this shape needs about " + bytes_in_words(need) + " of host memory; " +

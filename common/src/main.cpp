@@ -44,11 +44,16 @@ struct Row {
 
 const char* in_words(Row::Verdict verdict) {
   switch (verdict) {
-    case Row::Verdict::right: return "right";
-    case Row::Verdict::wrong: return "WRONG";
-    case Row::Verdict::failed: return "FAILED";
-    case Row::Verdict::unsupported: return "unsupported";
-    case Row::Verdict::not_checked: return "not checked";
+    case Row::Verdict::right:
+      return "right";
+    case Row::Verdict::wrong:
+      return "WRONG";
+    case Row::Verdict::failed:
+      return "FAILED";
+    case Row::Verdict::unsupported:
+      return "unsupported";
+    case Row::Verdict::not_checked:
+      return "not checked";
   }
   return "";
 }
@@ -64,8 +69,8 @@ std::vector<Selected> select(const Options& options) {
 
   std::vector<Selected> selected;
   for (const Stage* stage : registry()) {
-    const bool wanted = options.stages.empty() ||
-                        std::find(options.stages.begin(), options.stages.end(), stage->name) != options.stages.end();
+    const bool wanted = options.stages.empty() || std::find(options.stages.begin(), options.stages.end(),
+                                                            stage->name) != options.stages.end();
     if (!wanted) continue;
     for (const Variant& variant : stage->variants) {
       variant_names.emplace_back(variant.name);
@@ -76,7 +81,8 @@ std::vector<Selected> select(const Options& options) {
   }
   if (selected.empty()) {
     variant_names.push_back("all");
-    throw InvalidInput("no variant is named '" + *options.variant + "'; there is " + alternatives(variant_names));
+    throw InvalidInput("no variant is named '" + *options.variant + "'; there is " +
+                       alternatives(variant_names));
   }
   if (options.out && selected.size() > 1) {
     throw InvalidInput("--out takes the output of one variant, " + std::to_string(selected.size()) +
@@ -89,8 +95,9 @@ void print_list() {
   for (const Stage* stage : registry()) {
     std::cout << stage->name << ": " << stage->title << '\n';
     for (const Variant& variant : stage->variants) {
-      std::cout << "  " << variant.name << std::string(18 - std::min<std::size_t>(17, variant.name.size()), ' ')
-                << variant.idea << '\n';
+      std::cout << "  " << variant.name
+                << std::string(18 - std::min<std::size_t>(17, variant.name.size()), ' ') << variant.idea
+                << '\n';
     }
   }
 }
@@ -234,8 +241,8 @@ ExitCode run(int argc, char** argv) {
   const Inputs inputs =
       files ? std::move(files->inputs) : make_inputs(problem, Distribution::normal, options.seed);
 
-  std::cout << describe(problem) << " on " << device.name << (device.emulated ? " (it checks; it does not time)" : "")
-            << "\n\n";
+  std::cout << describe(problem) << " on " << device.name
+            << (device.emulated ? " (it checks; it does not time)" : "") << "\n\n";
   std::optional<reference::Expected> expected;
   if (options.check) {
     show_progress("computing the reference ...");
@@ -262,7 +269,8 @@ ExitCode run(int argc, char** argv) {
     for (const std::string& complaint : row.complaints) std::cout << "    " << complaint << '\n';
     print_device_profile(std::cout);
     json["results"].push_back(to_json(row));
-    if (options.emulator.profile) json["results"].back()["profile"] = nlohmann::json::parse(device_profile_json());
+    if (options.emulator.profile)
+      json["results"].back()["profile"] = nlohmann::json::parse(device_profile_json());
     rows.push_back(row);
     std::cout << std::flush;
   }

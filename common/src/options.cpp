@@ -26,8 +26,11 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
       app.add_option("--seq-kv", shape.seq_kv, "Keys a head [as --seq-q]"),
       app.add_option("--head-dim", shape.head_dim, "Elements a row [64]")};
   for (CLI::Option* size : sizes) size->group(shape_group)->type_name("N");
-  app.add_flag("--causal", shape.causal, "Query i sees key j when j <= i + seq_kv - seq_q")->group(shape_group);
-  app.add_option("--scale", shape.scale, "Factor on Q K^T [1/sqrt(head_dim)]")->group(shape_group)->type_name("X");
+  app.add_flag("--causal", shape.causal, "Query i sees key j when j <= i + seq_kv - seq_q")
+      ->group(shape_group);
+  app.add_option("--scale", shape.scale, "Factor on Q K^T [1/sqrt(head_dim)]")
+      ->group(shape_group)
+      ->type_name("X");
 
   const std::string data_group = "Data";
   CLI::Option* seed = app.add_option("--seed", options.seed, "Of the normally distributed inputs [1]");

@@ -14,8 +14,8 @@ namespace attention {
 /// The command line of a stage's program, parsed.
 struct Options {
   bool list = false;
-  std::vector<std::string> stages;      ///< of those linked in; all where empty
-  std::optional<std::string> variant;   ///< a name, or "all"
+  std::vector<std::string> stages;     ///< of those linked in; all where empty
+  std::optional<std::string> variant;  ///< a name, or "all"
   Shape shape;
   std::uint64_t seed = 1;
   std::optional<std::filesystem::path> q, k, v;  ///< all three or none

@@ -9,7 +9,8 @@
 namespace attention {
 namespace {
 
-constexpr int kOtherColumns = 10 + 18 + 9 + 10 + 13;  // stage, variant, error, tolerance, verdict with their gaps
+constexpr int kOtherColumns =
+    10 + 18 + 9 + 10 + 13;  // stage, variant, error, tolerance, verdict with their gaps
 constexpr int kTimeColumns = 11 + 10;
 
 int terminal_width() {
@@ -26,7 +27,8 @@ Table::Table(Columns columns) : columns_(columns) {
 
 void Table::print_row(const Row& row) {
   if (!headed_) {
-    std::printf("%-10s%-18s%-*s%9s%10s  %-11s", "stage", "variant", idea_width_, "idea", "error", "allowed", "verdict");
+    std::printf("%-10s%-18s%-*s%9s%10s  %-11s", "stage", "variant", idea_width_, "idea", "error", "allowed",
+                "verdict");
     if (columns_.timed) std::printf("%11s%10s", "median us", "speed-up");
     std::printf("\n");
     headed_ = true;
@@ -38,13 +40,15 @@ void Table::print_row(const Row& row) {
   };
   std::string idea(row.idea);
   if (int(idea.size()) >= idea_width_) idea = idea.substr(0, std::size_t(idea_width_) - 4) + "...";
-  std::printf("%-10.*s%-18.*s%-*s%9s%10s  %-11.*s", int(row.stage.size()), row.stage.data(), int(row.variant.size()),
-              row.variant.data(), idea_width_, idea.c_str(), scientific(row.error).c_str(),
-              scientific(row.tolerance).c_str(), int(row.verdict.size()), row.verdict.data());
+  std::printf("%-10.*s%-18.*s%-*s%9s%10s  %-11.*s", int(row.stage.size()), row.stage.data(),
+              int(row.variant.size()), row.variant.data(), idea_width_, idea.c_str(),
+              scientific(row.error).c_str(), scientific(row.tolerance).c_str(), int(row.verdict.size()),
+              row.verdict.data());
   if (columns_.timed) {
     char time[16] = "-", ratio[16] = "-";
     if (row.time_us) std::snprintf(time, sizeof time, "%.2f", *row.time_us);
-    if (row.time_us && previous_us_) std::snprintf(ratio, sizeof ratio, "%.2fx", *previous_us_ / *row.time_us);
+    if (row.time_us && previous_us_)
+      std::snprintf(ratio, sizeof ratio, "%.2fx", *previous_us_ / *row.time_us);
     std::printf("%11s%10s", time, ratio);
     if (row.time_us) previous_us_ = row.time_us;
   }

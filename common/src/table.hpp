@@ -6,8 +6,8 @@
 
 namespace attention {
 
-/// The table of a run on standard output, a row at a time as results come in. The idea column takes what width the
-/// terminal leaves.
+/// The table of a run on standard output, a row at a time as results come in. The idea column takes what
+/// width the terminal leaves.
 class Table {
  public:
   struct Columns {

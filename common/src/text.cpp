@@ -41,7 +41,9 @@ int write_all(int descriptor, std::span<const std::string_view> pieces) {
   return error;
 }
 
-std::string words(int error_number) { return std::generic_category().message(error_number); }
+std::string words(int error_number) {
+  return std::generic_category().message(error_number);
+}
 
 [[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
   throw InvalidInput(printable(path.string()) + ": cannot be written: " + why);
@@ -89,7 +91,8 @@ void write_whole_file(const fs::path& path, std::span<const std::string_view> pi
   }
 
   static std::atomic<unsigned> counter = 0;
-  TemporaryFile temporary{folder / (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
+  TemporaryFile temporary{folder /
+                          (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
   const int descriptor = ::open(temporary.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) {
     const int number = errno;
@@ -103,6 +106,8 @@ void write_whole_file(const fs::path& path, std::span<const std::string_view> pi
   temporary.keep = true;
 }
 
-void write_whole_file(const fs::path& path, std::string_view contents) { write_whole_file(path, {&contents, 1}); }
+void write_whole_file(const fs::path& path, std::string_view contents) {
+  write_whole_file(path, {&contents, 1});
+}
 
 }  // namespace attention

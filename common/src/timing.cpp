@@ -84,8 +84,8 @@ Timing time_chain(const Enqueue& enqueue, const TimingOptions& options) {
   refuse_emulated_device();
   const Stream stream;
   const Event start, stop;
-  const int launches = how_many(options.graph_us, one_call_us(enqueue, stream, start, stop), options.min_launches,
-                                options.max_launches);
+  const int launches = how_many(options.graph_us, one_call_us(enqueue, stream, start, stop),
+                                options.min_launches, options.max_launches);
   const Graph chain([&](cudaStream_t capture) {
     for (int i = 0; i < launches; ++i) enqueue(capture);
   });
@@ -120,8 +120,8 @@ Timing time_streams(std::span<const Enqueue> calls, const TimingOptions& options
   const Stream stream;
   const Event start, stop;
   const double round_us = one_call_us(calls.front(), stream, start, stop) * double(calls.size());
-  const int rounds = how_many(options.graph_us, round_us, options.min_launches,
-                              options.max_launches / int(calls.size()));
+  const int rounds =
+      how_many(options.graph_us, round_us, options.min_launches, options.max_launches / int(calls.size()));
   const std::deque<Stream> branches(calls.size());
   const std::deque<Event> done(calls.size());
   const Event forked;
@@ -134,7 +134,8 @@ Timing time_streams(std::span<const Enqueue> calls, const TimingOptions& options
       CUDA_CHECK(cudaStreamWaitEvent(capture, done[i]));
     }
   });
-  return measure([&](int) { return replay_us(graph, stream, start, stop); }, rounds * int(calls.size()), options);
+  return measure([&](int) { return replay_us(graph, stream, start, stop); }, rounds * int(calls.size()),
+                 options);
 }
 
 }  // namespace attention

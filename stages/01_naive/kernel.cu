@@ -129,11 +129,15 @@ __global__ void one_pass_kernel(Problem p, Tensors t) {
 
 namespace {
 
-unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }
+unsigned ceil_div(size_t a, size_t b) {
+  return unsigned((a + b - 1) / b);
+}
 
 }  // namespace
 
-size_t unfused_workspace_bytes(const Problem& p) { return p.score_elements() * sizeof(float); }
+size_t unfused_workspace_bytes(const Problem& p) {
+  return p.score_elements() * sizeof(float);
+}
 
 cudaError_t unfused(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
   float* s_gmem = static_cast<float*>(workspace);
@@ -153,13 +157,20 @@ cudaError_t unfused(const Problem& p, const Tensors& t, void* workspace, cudaStr
 
 cudaError_t one_pass(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
   const dim3 grid(ceil_div(p.seq_q, kWarpsPerBlock), unsigned(p.batch * p.heads));
-  const auto launch_for = [&](auto* kernel) { return launch(kernel, grid, dim3(kBlockThreads), 0, stream, p, t); };
+  const auto launch_for = [&](auto* kernel) {
+    return launch(kernel, grid, dim3(kBlockThreads), 0, stream, p, t);
+  };
   switch (p.head_dim) {
-    case 32: return launch_for(one_pass_kernel<32>);
-    case 64: return launch_for(one_pass_kernel<64>);
-    case 96: return launch_for(one_pass_kernel<96>);
-    case 128: return launch_for(one_pass_kernel<128>);
-    default: return cudaErrorInvalidValue;
+    case 32:
+      return launch_for(one_pass_kernel<32>);
+    case 64:
+      return launch_for(one_pass_kernel<64>);
+    case 96:
+      return launch_for(one_pass_kernel<96>);
+    case 128:
+      return launch_for(one_pass_kernel<128>);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

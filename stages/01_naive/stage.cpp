@@ -23,6 +23,7 @@ constexpr Variant kVariants[] = {
 }  // namespace
 
 extern const Stage stage;
-const Stage stage = {.name = "01_naive", .title = "the formula, one thread an element", .variants = kVariants};
+const Stage stage = {
+    .name = "01_naive", .title = "the formula, one thread an element", .variants = kVariants};
 
 }  // namespace attention::naive

@@ -1,13 +1,15 @@
 // 02_tiled: the same three launches as 01_naive/unfused (scores, softmax, output), taught to respect memory.
 //
 //   coalesced    a warp's lanes sit on neighbouring elements, so that a request touches whole 32-byte sectors
-//   tiled        a block shares tiles of Q, K, P and V in shared memory and each thread keeps a small block of
+//   tiled        a block shares tiles of Q, K, P and V in shared memory and each thread keeps a small block
+//   of
 //                results in registers: global bytes fall by the tile's height
 //   wide         16 bytes an access, global and shared: an eighth of the load instructions
 //   padded       16 bytes of padding a shared row: eight rows start in eight different groups of banks
 //   l2_persist   `padded`, with K and V marked to stay in L2 while the scores stream through it
 //
-// Still no tensor core: bound by FP32 arithmetic and the half-to-float conversions around it, then by the launches.
+// Still no tensor core: bound by FP32 arithmetic and the half-to-float conversions around it, then by the
+// launches.
 #include <cuda_fp16.h>
 
 #include "attention/launch.hpp"
@@ -18,15 +20,17 @@
 namespace attention::tiled {
 
 constexpr int kThreads = 256;
-constexpr int kBlockQ = 64;          // query rows of a score tile
-constexpr int kBlockKv = 64;         // keys of a tile, in both products
-constexpr int kRowsPerThread = 4;    // a thread's block of scores: 4 rows x 4 keys
+constexpr int kBlockQ = 64;        // query rows of a score tile
+constexpr int kBlockKv = 64;       // keys of a tile, in both products
+constexpr int kRowsPerThread = 4;  // a thread's block of scores: 4 rows x 4 keys
 constexpr int kKeysPerThread = 4;
-constexpr int kOutputBlockQ = 32;    // query rows of an output tile: 128 blocks at the headline shape, for 132 SMs
-constexpr int kOutputKeyGroups = 4;  // groups of threads that share a tile's keys, so that 128 blocks make 1024 warps
-constexpr int kColumnsPerThread = 8; // a thread's block of outputs: 4 rows x 8 columns
-constexpr int kHalfsPerAccess = 8;   // 16 bytes
-constexpr int kPadHalfs = 8;         // 16 bytes = 4 banks a row
+constexpr int kOutputBlockQ =
+    32;  // query rows of an output tile: 128 blocks at the headline shape, for 132 SMs
+constexpr int kOutputKeyGroups =
+    4;  // groups of threads that share a tile's keys, so that 128 blocks make 1024 warps
+constexpr int kColumnsPerThread = 8;  // a thread's block of outputs: 4 rows x 8 columns
+constexpr int kHalfsPerAccess = 8;    // 16 bytes
+constexpr int kPadHalfs = 8;          // 16 bytes = 4 banks a row
 static_assert(kThreads == kBlockQ / kRowsPerThread * (kBlockKv / kKeysPerThread));
 
 // Keys that query row `row` sees, counted from the first.
@@ -39,15 +43,18 @@ __device__ inline int kv_head_of(const Problem& p, int head) {
   return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
 }
 
-// Elements from one row of scores to the next: a multiple of 4, so that every row can be read 16 bytes at a time.
-__host__ __device__ inline int score_stride(const Problem& p) { return (p.seq_kv + 3) / 4 * 4; }
+// Elements from one row of scores to the next: a multiple of 4, so that every row can be read 16 bytes at a
+// time.
+__host__ __device__ inline int score_stride(const Problem& p) {
+  return (p.seq_kv + 3) / 4 * 4;
+}
 
 __device__ inline float* score_row(const Problem& p, float* s_gmem, int head, int row) {
   return s_gmem + (size_t(head) * p.seq_q + row) * score_stride(p);
 }
 
 // The eight halves in 16 bytes, as float.
-__device__ inline void unpack(const uint4& bits, float (&values)[8]) {
+__device__ inline void unpack(uint4 bits, float (&values)[8]) {
   const half2* pairs = reinterpret_cast<const half2*>(&bits);
   for (int i = 0; i < 4; ++i) {
     const float2 pair = __half22float2(pairs[i]);
@@ -56,11 +63,13 @@ __device__ inline void unpack(const uint4& bits, float (&values)[8]) {
   }
 }
 
-// ---- coalesced ------------------------------------------------------------------------------------------------
+// ---- coalesced
+// ------------------------------------------------------------------------------------------------
 
 // [coalesced_scores]
-// One warp a query row. Both factors of a score lie along head_dim, so that is where the lanes go: lane i reads
-// elements i, i + 32, ... and the warp sums. Lane `key % 32` keeps the score until 32 of them can be stored together.
+// One warp a query row. Both factors of a score lie along head_dim, so that is where the lanes go: lane i
+// reads elements i, i + 32, ... and the warp sums. Lane `key % 32` keeps the score until 32 of them can be
+// stored together.
 template <int kHeadDim>
 __global__ void coalesced_scores_kernel(Problem p, Tensors t, float* s_gmem) {
   constexpr int kPerLane = kHeadDim / 32;
@@ -120,7 +129,8 @@ __global__ void coalesced_output_kernel(Problem p, Tensors t, float* p_gmem) {
   t.o[(size_t(head) * p.seq_q + row) * p.head_dim + d] = __float2half(sum);
 }
 
-// ---- tiled, wide, padded --------------------------------------------------------------------------------------
+// ---- tiled, wide, padded
+// --------------------------------------------------------------------------------------
 
 enum class Access { scalar, wide };  // one element an instruction, or 16 bytes
 
@@ -168,7 +178,8 @@ __global__ void __launch_bounds__(kThreads) tiled_scores_kernel(Problem p, Tenso
 #pragma unroll 2
     for (int d = 0; d < kHeadDim; d += kHalfsPerAccess) {
       float q[kRowsPerThread][8], k[8];
-      for (int i = 0; i < kRowsPerThread; ++i) unpack(*reinterpret_cast<const uint4*>(&q_smem[ty + 16 * i][d]), q[i]);
+      for (int i = 0; i < kRowsPerThread; ++i)
+        unpack(*reinterpret_cast<const uint4*>(&q_smem[ty + 16 * i][d]), q[i]);
       for (int j = 0; j < kKeysPerThread; ++j) {
         unpack(*reinterpret_cast<const uint4*>(&k_smem[tx + 16 * j][d]), k);
         for (int i = 0; i < kRowsPerThread; ++i) {
@@ -199,8 +210,8 @@ __global__ void __launch_bounds__(kThreads) tiled_scores_kernel(Problem p, Tenso
 }
 // [tiled_scores]
 
-// Softmax in place, one warp a row, 16 bytes a lane and access. Scores past the last visible key are not written
-// by anybody: they are loaded with their neighbours and count as -inf.
+// Softmax in place, one warp a row, 16 bytes a lane and access. Scores past the last visible key are not
+// written by anybody: they are loaded with their neighbours and count as -inf.
 __global__ void wide_softmax_kernel(Problem p, float* s_gmem) {
   const int lane_id = threadIdx.x % 32;
   const int row = blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
@@ -234,24 +245,28 @@ __global__ void wide_softmax_kernel(Problem p, float* s_gmem) {
 }
 
 // [tiled_output]
-// O = P V, a tile of 32 rows x head_dim a block. Four groups of threads share each tile's 64 keys, 16 a group, and
-// add up at the end, always in the same order. In a group, thread (ty, tx) owns rows ty + 8 i and eight columns.
+// O = P V, a tile of 32 rows x head_dim a block. Four groups of threads share each tile's 64 keys, 16 a
+// group, and add up at the end, always in the same order. In a group, thread (ty, tx) owns rows ty + 8 i and
+// eight columns.
 template <int kHeadDim>
-constexpr int kOutputThreads = kOutputBlockQ / kRowsPerThread * (kHeadDim / kColumnsPerThread) * kOutputKeyGroups;
+constexpr int kOutputThreads = kOutputBlockQ /
+                               kRowsPerThread*(kHeadDim / kColumnsPerThread) * kOutputKeyGroups;
 
 template <int kHeadDim, Access kAccess, int kPad>
-__global__ void __launch_bounds__(kOutputThreads<kHeadDim>) tiled_output_kernel(Problem p, Tensors t, float* p_gmem) {
+__global__ void __launch_bounds__(kOutputThreads<kHeadDim>)
+    tiled_output_kernel(Problem p, Tensors t, float* p_gmem) {
   constexpr int kThreadsX = kHeadDim / kColumnsPerThread;
   constexpr int kGroupThreads = kOutputThreads<kHeadDim> / kOutputKeyGroups;
   constexpr int kGroupKeys = kBlockKv / kOutputKeyGroups;
   constexpr int kThreadsY = kOutputBlockQ / kRowsPerThread;
   __shared__ __align__(16) float p_smem[kOutputBlockQ][kBlockKv + kPad / 2];
   __shared__ __align__(16) half v_smem[kBlockKv][kHeadDim + kPad];
-  __shared__ __align__(16) float o_smem[kOutputBlockQ][kHeadDim];
+  __shared__ float o_smem[kRowsPerThread][kColumnsPerThread][kGroupThreads];
 
   const int group = threadIdx.x / kGroupThreads;
+  const int group_thread = threadIdx.x % kGroupThreads;
   const int tx = threadIdx.x % kThreadsX;
-  const int ty = threadIdx.x % kGroupThreads / kThreadsX;
+  const int ty = group_thread / kThreadsX;
   // Eight neighbouring columns where an access takes them at once, else every kThreadsX-th.
   const auto column = [&](int j) { return kAccess == Access::wide ? 8 * tx + j : tx + kThreadsX * j; };
   const int first_row = blockIdx.x * kOutputBlockQ;
@@ -268,7 +283,8 @@ __global__ void __launch_bounds__(kOutputThreads<kHeadDim>) tiled_output_kernel(
       const int row_keys = row < rows ? visible_keys(p, first_row + row) - first_key : 0;
       const float* source = score_row(p, p_gmem, head, first_row + row) + first_key + key;
       if constexpr (kAccess == Access::wide) {
-        float4 x = key < row_keys ? *reinterpret_cast<const float4*>(source) : make_float4(0.f, 0.f, 0.f, 0.f);
+        float4 x =
+            key < row_keys ? *reinterpret_cast<const float4*>(source) : make_float4(0.f, 0.f, 0.f, 0.f);
         if (key + 1 >= row_keys) x.y = 0.f;
         if (key + 2 >= row_keys) x.z = 0.f;
         if (key + 3 >= row_keys) x.w = 0.f;
@@ -277,7 +293,8 @@ __global__ void __launch_bounds__(kOutputThreads<kHeadDim>) tiled_output_kernel(
         p_smem[row][key] = key < row_keys ? *source : 0.f;
       }
     }
-    load_tile<kAccess, kBlockKv, kHeadDim>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key);
+    load_tile<kAccess, kBlockKv, kHeadDim>(v_smem, v_gmem + size_t(first_key) * kHeadDim,
+                                           p.seq_kv - first_key);
     __syncthreads();
 
     const int group_key = group * kGroupKeys;
@@ -307,17 +324,18 @@ __global__ void __launch_bounds__(kOutputThreads<kHeadDim>) tiled_output_kernel(
     __syncthreads();  // before the next tile overwrites this one
   }
 
-  // Group 0 gathers the others' sums, one group after the other.
+  // Group 0 gathers the others' sums, one group after the other. Each thread has its own column of the
+  // exchange, so that neighbours meet in neighbouring banks.
   for (int other = 1; other < kOutputKeyGroups; ++other) {
     if (group == other) {
       for (int i = 0; i < kRowsPerThread; ++i) {
-        for (int j = 0; j < kColumnsPerThread; ++j) o_smem[ty + kThreadsY * i][column(j)] = o_rmem[i][j];
+        for (int j = 0; j < kColumnsPerThread; ++j) o_smem[i][j][group_thread] = o_rmem[i][j];
       }
     }
     __syncthreads();
     if (group == 0) {
       for (int i = 0; i < kRowsPerThread; ++i) {
-        for (int j = 0; j < kColumnsPerThread; ++j) o_rmem[i][j] += o_smem[ty + kThreadsY * i][column(j)];
+        for (int j = 0; j < kColumnsPerThread; ++j) o_rmem[i][j] += o_smem[i][j][group_thread];
       }
     }
     __syncthreads();
@@ -340,25 +358,35 @@ __global__ void __launch_bounds__(kOutputThreads<kHeadDim>) tiled_output_kernel(
 }
 // [tiled_output]
 
-// ---- launchers ------------------------------------------------------------------------------------------------
+// ---- launchers
+// ------------------------------------------------------------------------------------------------
 
 namespace {
 
-unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }
+unsigned ceil_div(size_t a, size_t b) {
+  return unsigned((a + b - 1) / b);
+}
 
 // Calls `body` with the problem's head_dim as a compile-time constant.
 template <typename Body>
 cudaError_t with_head_dim(const Problem& p, const Body& body) {
   switch (p.head_dim) {
-    case 32: return body(std::integral_constant<int, 32>());
-    case 64: return body(std::integral_constant<int, 64>());
-    case 96: return body(std::integral_constant<int, 96>());
-    case 128: return body(std::integral_constant<int, 128>());
-    default: return cudaErrorInvalidValue;
+    case 32:
+      return body(std::integral_constant<int, 32>());
+    case 64:
+      return body(std::integral_constant<int, 64>());
+    case 96:
+      return body(std::integral_constant<int, 96>());
+    case 128:
+      return body(std::integral_constant<int, 128>());
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 
-dim3 row_a_warp_grid(const Problem& p) { return dim3(ceil_div(p.seq_q, kThreads / 32), unsigned(p.batch * p.heads)); }
+dim3 row_a_warp_grid(const Problem& p) {
+  return dim3(ceil_div(p.seq_q, kThreads / 32), unsigned(p.batch * p.heads));
+}
 
 // The three launches of the tiled variants. The launches that read K and V take attributes of their own.
 template <Access kAccess, int kPad>
@@ -373,18 +401,18 @@ cudaError_t launch_tiled(const Problem& p, const Tensors& t, void* workspace, cu
                                      dim3(ceil_div(p.seq_kv, kBlockKv), ceil_div(p.seq_q, kBlockQ), heads),
                                      dim3(kThreads), 0, stream, p, t, s_gmem);
     if (status != cudaSuccess) return status;
-    status = launch(kAccess == Access::wide ? wide_softmax_kernel : coalesced_softmax_kernel, row_a_warp_grid(p),
-                    dim3(kThreads), 0, stream, p, s_gmem);
+    status = launch(kAccess == Access::wide ? wide_softmax_kernel : coalesced_softmax_kernel,
+                    row_a_warp_grid(p), dim3(kThreads), 0, stream, p, s_gmem);
     if (status != cudaSuccess) return status;
     return launch_with(output_attributes, tiled_output_kernel<kHeadDim, kAccess, kPad>,
-                       dim3(ceil_div(p.seq_q, kOutputBlockQ), heads), dim3(kOutputThreads<kHeadDim>), 0, stream, p, t,
-                       s_gmem);
+                       dim3(ceil_div(p.seq_q, kOutputBlockQ), heads), dim3(kOutputThreads<kHeadDim>), 0,
+                       stream, p, t, s_gmem);
   });
 }
 
 // [access_policy]
-// Marks `bytes` at `start` as worth keeping in the part of L2 that was set aside. Of a range larger than that part,
-// only the share that fits is kept, chosen by address, so that its lines do not push each other out.
+// Marks `bytes` at `start` as worth keeping in the part of L2 that was set aside. Of a range larger than that
+// part, only the share that fits is kept, chosen by address, so that its lines do not push each other out.
 cudaLaunchAttribute keep_in_l2(const void* start, size_t bytes) {
   int device = 0, window_bytes = 0;
   size_t set_aside_bytes = 0;
@@ -414,14 +442,15 @@ size_t workspace_bytes(const Problem& p) {
 cudaError_t coalesced(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
   float* s_gmem = static_cast<float*>(workspace);
   cudaError_t status = with_head_dim(p, [&](auto head_dim) {
-    return launch(coalesced_scores_kernel<head_dim>, row_a_warp_grid(p), dim3(kThreads), 0, stream, p, t, s_gmem);
+    return launch(coalesced_scores_kernel<head_dim>, row_a_warp_grid(p), dim3(kThreads), 0, stream, p, t,
+                  s_gmem);
   });
   if (status != cudaSuccess) return status;
   status = launch(coalesced_softmax_kernel, row_a_warp_grid(p), dim3(kThreads), 0, stream, p, s_gmem);
   if (status != cudaSuccess) return status;
   return launch(coalesced_output_kernel,
-                dim3(ceil_div(size_t(p.seq_q) * p.head_dim, kThreads), unsigned(p.batch * p.heads)), dim3(kThreads), 0,
-                stream, p, t, s_gmem);
+                dim3(ceil_div(size_t(p.seq_q) * p.head_dim, kThreads), unsigned(p.batch * p.heads)),
+                dim3(kThreads), 0, stream, p, t, s_gmem);
 }
 
 cudaError_t tiled(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {

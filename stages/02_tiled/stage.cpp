@@ -43,6 +43,7 @@ constexpr Variant kVariants[] = {
 }  // namespace
 
 extern const Stage stage;
-const Stage stage = {.name = "02_tiled", .title = "the memory lessons, still three launches", .variants = kVariants};
+const Stage stage = {
+    .name = "02_tiled", .title = "the memory lessons, still three launches", .variants = kVariants};
 
 }  // namespace attention::tiled

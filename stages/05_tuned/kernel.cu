@@ -1,13 +1,16 @@
-// 05_tuned: the headline shape, as fast as the chip allows. At B=1 H=8 S=512 D=64 attention needs 0.54 GFLOP and 2 MB:
-// well under a microsecond of either. What it costs is latency: everything that happens one after the other, from the
-// launch to the last store. So nothing here saves work; it shortens the longest chain.
+// 05_tuned: the headline shape, as fast as the chip allows. At B=1 H=8 S=512 D=64 attention needs 0.54 GFLOP
+// and 2 MB: well under a microsecond of either. What it costs is latency: everything that happens one after
+// the other, from the launch to the last store. So nothing here saves work; it shortens the longest chain.
 //
-//   key_split   a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its warps: each
-//               group of two warps has 128 keys of its own, its own part of shared memory and its own barrier, and
-//               computes with no other group until the partial results are merged. No loop over tiles while
-//               512 keys are enough: one load, one QK^T, one softmax, one PV.
-//   pdl         the same, launched so that its blocks may start while the kernel before it drains (programmatic
-//               dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that tail.
+//   key_split   a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its
+//   warps: each
+//               group of two warps has 128 keys of its own, its own part of shared memory and its own
+//               barrier, and computes with no other group until the partial results are merged. No loop over
+//               tiles while 512 keys are enough: one load, one QK^T, one softmax, one PV.
+//   pdl         the same, launched so that its blocks may start while the kernel before it drains
+//   (programmatic
+//               dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that
+//               tail.
 #include <cuda_fp16.h>
 
 #include <cstdint>
@@ -20,25 +23,25 @@
 
 namespace attention::tuned {
 
-constexpr int kRowGroups = 2;   // warps side by side in rows, 16 rows each: the m16 of an mma
-constexpr int kKeyGroups = 4;   // groups of warps side by side in keys
+constexpr int kRowGroups = 2;  // warps side by side in rows, 16 rows each: the m16 of an mma
+constexpr int kKeyGroups = 4;  // groups of warps side by side in keys
 constexpr int kBlockQ = 16 * kRowGroups;
 constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
 constexpr int kGroupThreads = 32 * kRowGroups;
 constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
 constexpr float kLog2e = 1.4426950408889634f;
 
-// Keys that one group holds at a time. 128 keys of scores are 64 registers a thread; with head_dim 128 the outputs
-// take 64 more, and 64 keys keep the block's K and V within the 128 KB that sm_80 can give.
+// Keys that one group holds at a time. 128 keys of scores are 64 registers a thread; with head_dim 128 the
+// outputs take 64 more, and 64 keys keep the block's K and V within the 128 KB that sm_80 can give.
 template <int kHeadDim>
 constexpr int kGroupKeys = kHeadDim <= 64 ? 128 : 64;
 
 template <int kHeadDim>
-constexpr std::size_t kTileBytes = std::size_t(2) * kKeyGroups * kGroupKeys<kHeadDim> * kHeadDim * sizeof(half);
+constexpr std::size_t kTileBytes = std::size_t(2) * kKeyGroups* kGroupKeys<kHeadDim>* kHeadDim * sizeof(half);
 
 // Behind the tiles: running maximum and sum of each key group and row.
 template <int kHeadDim>
-constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups * kBlockQ * sizeof(float2);
+constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups* kBlockQ * sizeof(float2);
 
 static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTileBytes<128>,
               "the partial results reuse the tiles' memory");
@@ -55,8 +58,8 @@ __device__ inline int kv_head_of(const Problem& p, int head) {
 }
 
 // [swizzle]
-// Offset, in halves, of 16-byte chunk `chunk` of row `row`: chunks of eight neighbouring rows start in eight different
-// groups of banks, whichever chunk ldmatrix asks them for.
+// Offset, in halves, of 16-byte chunk `chunk` of row `row`: chunks of eight neighbouring rows start in eight
+// different groups of banks, whichever chunk ldmatrix asks them for.
 template <int kHeadDim>
 __device__ inline int swizzled(int row, int chunk) {
   return row * kHeadDim + (chunk ^ (row % 8)) * 8;
@@ -67,7 +70,8 @@ __device__ inline int swizzled(int row, int chunk) {
 template <int kHeadDim, int kRows>
 __device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, int group_thread) {
   constexpr int kChunks = kHeadDim / 8;
-  // A short loop: code that runs once is fetched as fast as it runs, so fewer instructions are fewer microseconds.
+  // A short loop: code that runs once is fetched as fast as it runs, so fewer instructions are fewer
+  // microseconds.
 #pragma unroll 4
   for (int i = group_thread; i < kRows * kChunks; i += kGroupThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
@@ -90,9 +94,9 @@ __device__ inline std::uint32_t load_pair(const half* source, bool inside) {
 template <int kHeadDim, bool kDependent>
 __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tensors t) {
   constexpr int kKeys = kGroupKeys<kHeadDim>;
-  constexpr int kKSteps = kHeadDim / 16;   // steps of 16 along head_dim in QK^T
-  constexpr int kOTiles = kHeadDim / 8;    // 8-column tiles of O
-  constexpr int kSTiles = kKeys / 8;       // 8-key tiles of S
+  constexpr int kKSteps = kHeadDim / 16;  // steps of 16 along head_dim in QK^T
+  constexpr int kOTiles = kHeadDim / 8;   // 8-column tiles of O
+  constexpr int kSTiles = kKeys / 8;      // 8-key tiles of S
   constexpr int kPassKeys = kKeyGroups * kKeys;
   constexpr int kPartialStride = kHeadDim + kPartialPad;
 
@@ -116,9 +120,11 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
   const int fragment_row[2] = {row_group * 16 + lane_id / 4, row_group * 16 + lane_id / 4 + 8};
   const int keys_of_row[2] = {visible_keys(p, first_row + fragment_row[0]),
                               visible_keys(p, first_row + fragment_row[1])};
-  const int keys = visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
-  const int keys_of_all = visible_keys(p, first_row + row_group * 16);      // what every row of the warp sees, ...
-  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;       // ... if all its rows exist
+  const int keys =
+      visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
+  const int keys_of_all =
+      visible_keys(p, first_row + row_group * 16);                     // what every row of the warp sees, ...
+  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;  // ... if all its rows exist
 
   if constexpr (kDependent) grid_dependency_wait();
 
@@ -128,7 +134,8 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
   for (int k = 0; k < kKSteps; ++k) {
     for (int i = 0; i < 4; ++i) {
       const int row = fragment_row[i % 2];
-      q_frag[k][i] = load_pair(q_gmem + row * kHeadDim + k * 16 + i / 2 * 8 + lane_id % 4 * 2, first_row + row < p.seq_q);
+      q_frag[k][i] = load_pair(q_gmem + row * kHeadDim + k * 16 + i / 2 * 8 + lane_id % 4 * 2,
+                               first_row + row < p.seq_q);
     }
   }
   // [q_first]
@@ -139,9 +146,12 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
 
 #pragma unroll 1
   for (int first_key = key_group * kKeys; first_key < keys; first_key += kPassKeys) {
-    if (first_key >= kPassKeys) bar_sync(barrier_id, kGroupThreads);  // the other warp still reads the last pass
-    copy_rows_async<kHeadDim, kKeys>(k_smem, k_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key, group_thread);
-    copy_rows_async<kHeadDim, kKeys>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key, group_thread);
+    if (first_key >= kPassKeys)
+      bar_sync(barrier_id, kGroupThreads);  // the other warp still reads the last pass
+    copy_rows_async<kHeadDim, kKeys>(k_smem, k_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key,
+                                     group_thread);
+    copy_rows_async<kHeadDim, kKeys>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key,
+                                     group_thread);
     if constexpr (kDependent) grid_dependency_launch();
 
     // [scores]
@@ -150,16 +160,19 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
     float s_frag[kSTiles][4] = {};
     for (int k = 0; k < kKSteps; ++k) {
       for (int n = 0; n < kSTiles; n += 2) {
-        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B column by column.
+        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B column by
+        // column.
         std::uint32_t k_frag[4];
-        ldmatrix_x4(k_frag, k_smem + swizzled<kHeadDim>(n * 8 + lane_id % 8 + lane_id / 16 * 8, 2 * k + lane_id / 8 % 2));
+        ldmatrix_x4(k_frag, k_smem + swizzled<kHeadDim>(n * 8 + lane_id % 8 + lane_id / 16 * 8,
+                                                        2 * k + lane_id / 8 % 2));
         mma_m16n8k16(s_frag[n], q_frag[k], {k_frag[0], k_frag[1]});
         mma_m16n8k16(s_frag[n + 1], q_frag[k], {k_frag[2], k_frag[3]});
       }
     }
     // [scores]
 
-    // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in here.
+    // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in
+    // here.
     float exponent_scale = scale_log2;
     if (!(exponent_scale > 0.f)) {
       for (int n = 0; n < kSTiles; ++n) {
@@ -245,7 +258,8 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
       const float2 m_l = m_l_smem[group * kBlockQ + row];
       // A group none of whose keys this row sees has the sum 0 and must not weigh in, whatever m is.
       const float weight = m_l.y == 0.f ? 0.f : ex2_approx(m_l.x - m);
-      const float4 o = *reinterpret_cast<const float4*>(o_smem + (group * kBlockQ + row) * kPartialStride + column);
+      const float4 o =
+          *reinterpret_cast<const float4*>(o_smem + (group * kBlockQ + row) * kPartialStride + column);
       l += weight * m_l.y;
       sum.x += weight * o.x;
       sum.y += weight * o.y;
@@ -277,14 +291,18 @@ cudaError_t launch_key_split(const Problem& p, const Tensors& t, cudaStream_t st
 
 }  // namespace
 
-std::size_t smem_bytes(int head_dim) { return head_dim == 64 ? kSmemBytes<64> : kSmemBytes<128>; }
+std::size_t smem_bytes(int head_dim) {
+  return head_dim == 64 ? kSmemBytes<64> : kSmemBytes<128>;
+}
 
 cudaError_t key_split(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
-  return p.head_dim == 64 ? launch_key_split<64, false>(p, t, stream) : launch_key_split<128, false>(p, t, stream);
+  return p.head_dim == 64 ? launch_key_split<64, false>(p, t, stream)
+                          : launch_key_split<128, false>(p, t, stream);
 }
 
 cudaError_t pdl(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
-  return p.head_dim == 64 ? launch_key_split<64, true>(p, t, stream) : launch_key_split<128, true>(p, t, stream);
+  return p.head_dim == 64 ? launch_key_split<64, true>(p, t, stream)
+                          : launch_key_split<128, true>(p, t, stream);
 }
 
 }  // namespace attention::tuned

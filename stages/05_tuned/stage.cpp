@@ -16,16 +16,16 @@ Support supports_key_split(const Problem& problem, const Device& device) {
   }
   const std::size_t smem = smem_bytes(problem.head_dim);
   if (smem > device.smem_per_block_bytes) {
-    return Support::no("needs " + bytes_in_words(smem) + " of shared memory a block, " + device.name + " has " +
-                       bytes_in_words(device.smem_per_block_bytes));
+    return Support::no("needs " + bytes_in_words(smem) + " of shared memory a block, " + device.name +
+                       " has " + bytes_in_words(device.smem_per_block_bytes));
   }
   return supports_usual_shapes(problem, device);
 }
 
 Support supports_pdl(const Problem& problem, const Device& device) {
   if (device.compute_capability < 90) {
-    return Support::no("programmatic dependent launch needs compute capability 9.0, " + device.name + " has " +
-                       std::to_string(device.compute_capability / 10) + "." +
+    return Support::no("programmatic dependent launch needs compute capability 9.0, " + device.name +
+                       " has " + std::to_string(device.compute_capability / 10) + "." +
                        std::to_string(device.compute_capability % 10));
   }
   return supports_key_split(problem, device);
@@ -45,6 +45,7 @@ constexpr Variant kVariants[] = {
 }  // namespace
 
 extern const Stage stage;
-const Stage stage = {.name = "05_tuned", .title = "the headline shape, as fast as the chip allows", .variants = kVariants};
+const Stage stage = {
+    .name = "05_tuned", .title = "the headline shape, as fast as the chip allows", .variants = kVariants};
 
 }  // namespace attention::tuned

@@ -10,13 +10,13 @@ namespace attention {
 /// The device that this build runs on, as far as a stage may ask about it.
 struct Device {
   std::string name;
-  bool emulated;                       ///< the CPU in the role of a GPU: right answers and counts, no times
-  int compute_capability;              ///< 10 * major + minor: 90 on Hopper
+  bool emulated;           ///< the CPU in the role of a GPU: right answers and counts, no times
+  int compute_capability;  ///< 10 * major + minor: 90 on Hopper
   int sm_count;
-  std::size_t smem_per_block_bytes;    ///< largest dynamic shared memory a block may opt in to
+  std::size_t smem_per_block_bytes;  ///< largest dynamic shared memory a block may opt in to
   std::size_t l2_bytes;
-  std::size_t persisting_l2_bytes;     ///< largest part of L2 that can be set aside; 0 where there is none
-  std::size_t memory_bytes;            ///< global memory in all
+  std::size_t persisting_l2_bytes;  ///< largest part of L2 that can be set aside; 0 where there is none
+  std::size_t memory_bytes;         ///< global memory in all
 };
 
 /// The current device. @throws NoDevice in the runtime's own words where none answers.

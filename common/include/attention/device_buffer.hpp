@@ -15,9 +15,10 @@ namespace attention {
 
 /// Device memory of `bytes` payload, with a guard band before and after it where asked for.
 ///
-/// The payload starts poisoned: every byte 0xFF, which is a NaN in half and in float, so that an element nobody
-/// wrote shows. A guard band holds a pattern that damage() looks for. Inputs go without bands: then the payload
-/// ends where the allocation ends, and a read past it is found by compute-sanitizer and by the emulated device.
+/// The payload starts poisoned: every byte 0xFF, which is a NaN in half and in float, so that an element
+/// nobody wrote shows. A guard band holds a pattern that damage() looks for. Inputs go without bands: then
+/// the payload ends where the allocation ends, and a read past it is found by compute-sanitizer and by the
+/// emulated device.
 class RawDeviceBuffer {
  public:
   enum class Guards { none, bands };

@@ -19,8 +19,8 @@ inline constexpr std::size_t kDefaultSmemBytes = 48 * 1024;
 /// kernel<<<grid, block, smem_bytes, stream>>>(args...) in plain C++, with launch attributes. Opts in to
 /// more than 48 KB of dynamic shared memory where asked to. Returns the launch's error, and does not wait.
 template <typename... Parameters, typename... Args>
-cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*kernel)(Parameters...), dim3 grid,
-                        dim3 block, std::size_t smem_bytes, cudaStream_t stream, Args&&... args) {
+cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*kernel)(Parameters...),
+                        dim3 grid, dim3 block, std::size_t smem_bytes, cudaStream_t stream, Args&&... args) {
   if (smem_bytes > kDefaultSmemBytes) {
     const cudaError_t status =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(smem_bytes));

@@ -32,8 +32,8 @@ class Session {
   /// Calls `variant` on `stream` without waiting: for timing. prepare(variant) must have come before.
   cudaError_t enqueue(const Variant& variant, cudaStream_t stream);
 
-  /// Makes the variant the one in use: its workspace, exactly as large as it asks for, and its state of the device;
-  /// what the one before had set up is torn down.
+  /// Makes the variant the one in use: its workspace, exactly as large as it asks for, and its state of the
+  /// device; what the one before had set up is torn down.
   void prepare(const Variant& variant);
 
   const Problem& problem() const { return problem_; }

@@ -15,11 +15,13 @@ std::string bytes_in_words(std::size_t bytes);
 /// "a", "a or b", "a, b or c".
 std::string alternatives(const std::vector<std::string>& names);
 
-/// Text from a file, or a path, so that it fits in a message of one line: no control characters, not too long.
+/// Text from a file, or a path, so that it fits in a message of one line: no control characters, not too
+/// long.
 std::string printable(std::string_view text);
 
 /// Writes a whole file or nothing: beside its place first, then renamed over it. Follows a symbolic link.
-/// @throws InvalidInput in one line where it cannot be written: no such folder, not a regular file, a full disk.
+/// @throws InvalidInput in one line where it cannot be written: no such folder, not a regular file, a full
+/// disk.
 void write_whole_file(const std::filesystem::path& path, std::string_view contents);
 
 /// The same for contents in several pieces.

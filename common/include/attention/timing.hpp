@@ -43,7 +43,8 @@ using Enqueue = std::function<void(cudaStream_t)>;
 /// A captured graph, ready to replay.
 class Graph {
  public:
-  /// Captures what `enqueue` puts on the stream it is given. @throws CudaError, also where capture is refused.
+  /// Captures what `enqueue` puts on the stream it is given. @throws CudaError, also where capture is
+  /// refused.
   explicit Graph(const Enqueue& enqueue);
   ~Graph() { (void)cudaGraphExecDestroy(executable_); }
   Graph(const Graph&) = delete;
@@ -63,10 +64,10 @@ struct Timing {
 
 /// How long to measure; the defaults are the protocol of every recorded result.
 struct TimingOptions {
-  int max_launches = 100;       ///< calls in a graph, fewer for long ones
-  double graph_us = 10'000;     ///< about as long as a graph of fewer calls shall take
+  int max_launches = 100;    ///< calls in a graph, fewer for long ones
+  double graph_us = 10'000;  ///< about as long as a graph of fewer calls shall take
   int min_launches = 5;
-  int replays = 50;             ///< fewer, but min_replays, where they would take longer than total_us
+  int replays = 50;  ///< fewer, but min_replays, where they would take longer than total_us
   int min_replays = 10;
   double total_us = 600'000;
   int warmup_replays = 3;
@@ -75,24 +76,25 @@ struct TimingOptions {
 /// Median, tenth and ninetieth percentile (nearest rank) of at least one time.
 Timing summarize(std::vector<double> times_us, int launches);
 
-// The four ways in which this project times a call. All of them replay CUDA graphs and read events around a replay,
-// so launches by the host are never in a time.
+// The four ways in which this project times a call. All of them replay CUDA graphs and read events around a
+// replay, so launches by the host are never in a time.
 // @throws CudaError; std::logic_error on the emulated device, which has no times.
 
-/// `chain`, the one that is meant where nothing else is said: a graph of up to 100 calls, one after the other on one
-/// stream; time of a replay divided by the number of calls. What a call costs inside a model's graph: launch gaps of
-/// the device are in it. Inputs stay in L2 where they fit.
+/// `chain`, the one that is meant where nothing else is said: a graph of up to 100 calls, one after the other
+/// on one stream; time of a replay divided by the number of calls. What a call costs inside a model's graph:
+/// launch gaps of the device are in it. Inputs stay in L2 where they fit.
 Timing time_chain(const Enqueue& enqueue, const TimingOptions& options = {});
 
 /// `single`: a graph of one call, replayed on an idle device. What one call costs that nothing hides.
 Timing time_single(const Enqueue& enqueue, const TimingOptions& options = {});
 
-/// `cold`: as `single`, with `flush_bytes` of other memory written right before, so that nothing of the call is in
-/// L2. Replay i takes calls[i % calls.size()]: the same call on tensors of its own.
+/// `cold`: as `single`, with `flush_bytes` of other memory written right before, so that nothing of the call
+/// is in L2. Replay i takes calls[i % calls.size()]: the same call on tensors of its own.
 Timing time_cold(std::span<const Enqueue> calls, std::size_t flush_bytes, const TimingOptions& options = {});
 
-/// `streams`: one graph in which every one of `calls` is a chain of its own, all of them free to run at once; time of
-/// a replay divided by the calls in all of it. What a call costs a device that serves several requests.
+/// `streams`: one graph in which every one of `calls` is a chain of its own, all of them free to run at once;
+/// time of a replay divided by the calls in all of it. What a call costs a device that serves several
+/// requests.
 Timing time_streams(std::span<const Enqueue> calls, const TimingOptions& options = {});
 
 }  // namespace attention
