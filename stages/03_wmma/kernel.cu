@@ -100,19 +100,20 @@ __device__ inline int kv_head_of(const Problem& p, int head) {
   return head / (p.heads / p.kv_heads);  // holds across the batch: each entry has heads and kv_heads of them
 }
 
-struct alignas(8) Half4 {
-  half2 low, high;
-};
-__device__ inline Half4 to_half4(float4 x) {
-  return {__floats2half2_rn(x.x, x.y), __floats2half2_rn(x.z, x.w)};
-}
+// Four floats of a row, or four halves as floats.
 __device__ inline float4 load4(const float* x) {
   return *reinterpret_cast<const float4*>(x);
 }
 __device__ inline float4 load4(const half* x) {
-  const Half4 h = *reinterpret_cast<const Half4*>(x);
-  const float2 low = __half22float2(h.low), high = __half22float2(h.high);
+  const uint2 bits = *reinterpret_cast<const uint2*>(x);
+  const float2 low = __half22float2(reinterpret_cast<const half2&>(bits.x));
+  const float2 high = __half22float2(reinterpret_cast<const half2&>(bits.y));
   return make_float4(low.x, low.y, high.x, high.y);
+}
+__device__ inline void store4(half* to, float4 x) {
+  const half2 low = __floats2half2_rn(x.x, x.y), high = __floats2half2_rn(x.z, x.w);
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(reinterpret_cast<const unsigned&>(low), reinterpret_cast<const unsigned&>(high));
 }
 
 // [staged_tile]
@@ -358,16 +359,15 @@ __global__ void __launch_bounds__(32 * kSoftmaxWarps) softmax_kernel(Problem p, 
       for (auto& s : s_rmem) {
         for (float& x : s) x = __expf(x - m_i);
       }
-      __syncwarp();  // every lane has read the chunk before any lane overwrites it
     }
+    __syncwarp();  // every lane has read the chunk before any lane overwrites it; a shuffle orders no memory
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       const int key = chunk + (i * 32 + lane_id) * 4;
       const auto& s = s_rmem[i];
       // Up to a multiple of 8 keys, what the output kernel loads at once; keys not seen weigh exp(-inf) = 0.
       if (key < round_up(keys, 8)) {
-        *reinterpret_cast<Half4*>(p_row_gmem + key) =
-            to_half4(make_float4(s[0] * inverse, s[1] * inverse, s[2] * inverse, s[3] * inverse));
+        store4(p_row_gmem + key, make_float4(s[0] * inverse, s[1] * inverse, s[2] * inverse, s[3] * inverse));
       }
     }
   }
@@ -461,7 +461,7 @@ __global__ void __launch_bounds__(block_threads(kPipeline))
       const float4 sum = load4(sums_smem + group * Smem::kSumsElements + row * Smem::kSumsLd + column);
       o = make_float4(o.x + sum.x, o.y + sum.y, o.z + sum.z, o.w + sum.w);
     }
-    *reinterpret_cast<Half4*>(t.o + (size_t(head) * p.seq_q + q0 + row) * kHeadDim + column) = to_half4(o);
+    store4(t.o + (size_t(head) * p.seq_q + q0 + row) * kHeadDim + column, o);
   }
 }
 // [output]
