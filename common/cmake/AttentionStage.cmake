@@ -26,6 +26,23 @@ function(attention_stage)
   add_executable(test_${stage} ${tests} registry_${stage}.cpp)
   target_link_libraries(test_${stage} PRIVATE stage_${stage} attention_test_main)
   attention_discover_tests(test_${stage} ${stage} LABELS ${stage} DEVICE)
+  attention_memory_tests(${stage})
+endfunction()
+
+# On the emulated device, every variant of a stage with every access to memory checked: races, uninitialised and stray
+# accesses, copies read before they were waited for. Shapes small enough for a traced run, ragged at every tile.
+function(attention_memory_tests stage)
+  if(NOT ATTENTION_DEVICE STREQUAL "emulated" OR ATTENTION_SANITIZE)
+    return()
+  endif()
+  foreach(shape "--seq-q 65 --seq-kv 129 --heads 2 --kv-heads 1 --causal"
+                "--seq-q 17 --seq-kv 257 --heads 1 --head-dim 128"
+                "--seq-q 130 --seq-kv 600 --heads 1")
+    separate_arguments(arguments UNIX_COMMAND "${shape}")
+    set(test "${stage}.memory is used rightly (${shape})")
+    add_test(NAME ${test} COMMAND ${stage} --check-memory ${arguments})
+    set_tests_properties(${test} PROPERTIES LABELS ${stage} TIMEOUT 600)
+  endforeach()
 endfunction()
 
 # The program `ladder`: the shared main linked to every stage.
