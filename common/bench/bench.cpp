@@ -229,9 +229,8 @@ void Bench::report(benchmark::State& state, const Timing& timing) const {
 // FLOP as Problem::flop() counts them; traffic is Q, K and V read once and O written once.
 void Bench::report_attention(benchmark::State& state, const Problem& problem, const Timing& timing) const {
   report(state, timing);
-  const double bytes = 2.0 * sizeof(half) * double(problem.q_elements() + problem.kv_elements());
   state.counters["TFLOP/s"] = problem.flop() / timing.median_us * 1e-6;
-  state.counters["GB/s"] = bytes / timing.median_us * 1e-3;
+  state.counters["GB/s"] = double(compulsory_bytes(problem)) / timing.median_us * 1e-3;
 }
 
 void Bench::run_floor(benchmark::State& state, Mode mode) {
@@ -245,9 +244,8 @@ void Bench::run_copy(benchmark::State& state) {
   constexpr std::size_t kBytes = std::size_t(1) << 30;
   const RawDeviceBuffer from(kBytes, RawDeviceBuffer::Guards::none),
       to(kBytes, RawDeviceBuffer::Guards::none);
-  const Timing timing = time_chain([&](cudaStream_t stream) {
-    CUDA_CHECK(copy_launch(from.data(), to.data(), kBytes, stream));
-  });
+  const Timing timing = time_chain(
+      [&](cudaStream_t stream) { CUDA_CHECK(copy_launch(from.data(), to.data(), kBytes, stream)); });
   report(state, timing);
   state.counters["GB/s"] = 2.0 * kBytes / timing.median_us * 1e-3;
   state.SetLabel("device memory to device memory, bytes read and bytes written");

@@ -32,8 +32,8 @@ cudaError_t empty_launch(dim3 grid, dim3 block, cudaStream_t stream) {
 cudaError_t copy_launch(const void* from, void* to, std::size_t bytes, cudaStream_t stream) {
   const std::size_t count = bytes / sizeof(uint4);
   const std::size_t block_count = kCopyThreads * kCopiesOfThread;
-  return launch(copy_kernel, dim3(unsigned((count + block_count - 1) / block_count)), dim3(kCopyThreads), 0, stream,
-                static_cast<const uint4*>(from), static_cast<uint4*>(to), count);
+  return launch(copy_kernel, dim3(unsigned((count + block_count - 1) / block_count)), dim3(kCopyThreads), 0,
+                stream, static_cast<const uint4*>(from), static_cast<uint4*>(to), count);
 }
 
 }  // namespace attention::bench

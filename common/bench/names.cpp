@@ -1,5 +1,7 @@
 #include "names.hpp"
 
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -78,6 +80,10 @@ Problem parse_shape(std::string_view shape) {
         std::string(shape) + "'");
   }
   return Problem(sizes);
+}
+
+std::size_t compulsory_bytes(const Problem& problem) {
+  return 2 * sizeof(half) * (problem.q_elements() + problem.kv_elements());
 }
 
 std::string join(const Name& name) {

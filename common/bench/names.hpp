@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ std::string shape_name(const Problem& problem);
 
 /// The problem that a shape is the name of. @throws InvalidInput with the form that is expected.
 Problem parse_shape(std::string_view shape);
+
+/// What any implementation must move: Q, K and V read once, O written once.
+std::size_t compulsory_bytes(const Problem& problem);
 
 struct Name {
   std::string who;      ///< a stage, "pytorch", "floor" or "ceiling"
