@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -45,10 +46,18 @@ Pages pages_of(const Allocation& allocation) {
   return {begin, round_up(std::size_t(allocation.end() - begin), kPage)};
 }
 
+// Freed ranges are used again only when there are more than this: a late access is then still known as such.
+constexpr std::size_t kMinReleased = 1024;
+
+struct Range {
+  char* begin;
+  std::size_t bytes;
+};
+
 struct Book {
   std::mutex mutex;
   std::map<char*, Allocation*> live;
-  std::multimap<std::size_t, char*> released;  // ranges to be used again, by size in bytes
+  std::deque<Range> released;  // oldest first
 };
 Book& book() {
   static Book* book = new Book;
@@ -88,27 +97,34 @@ char* DeviceMemory::allocate(std::size_t bytes) {
   const std::size_t range_bytes =
       round_up(page_bytes + kPage, kGranule);  // at least one inaccessible page behind
 
-  char* pages = nullptr;
-  if (std::size_t(end_ - next_) >= range_bytes) {
-    pages = next_;
-    next_ += range_bytes;
-  } else {
-    // Freed addresses are used again only when there are no others: a late access is then still known as
-    // such.
-    const auto fitting = allocations.released.lower_bound(range_bytes);
-    if (fitting == allocations.released.end()) return nullptr;
-    pages = fitting->second;
-    allocations.released.erase(fitting);
+  Range range = {nullptr, 0};
+  const auto fits = [&](const Range& old) {
+    return old.bytes >= range_bytes && old.bytes <= 2 * range_bytes;
+  };
+  auto& released = allocations.released;
+  const bool has_fresh = std::size_t(end_ - next_) >= range_bytes;
+  if (released.size() > kMinReleased || !has_fresh) {
+    const auto old = std::find_if(released.begin(), released.end(), fits);
+    if (old != released.end()) {
+      range = *old;
+      released.erase(old);
+    }
   }
+  if (!range.begin) {
+    if (!has_fresh) return nullptr;
+    range = {next_, range_bytes};
+    next_ += range_bytes;
+  }
+  char* pages = range.begin;
   if (mprotect(pages, page_bytes, PROT_READ | PROT_WRITE) != 0) return nullptr;
   std::memset(pages, kPoison, page_bytes);
 
   char* begin = pages + page_bytes - round_up(std::max<std::size_t>(bytes, 1), kAlignment);
-  auto* allocation = new Allocation{begin, bytes, false, {false}};
+  auto* allocation = new Allocation{begin, bytes, range.bytes, false, {false}};
   allocations.live[begin] = allocation;
   used_ += page_bytes;
   for (std::size_t granule = std::size_t(pages - begin_) >> kGranuleShift;
-       granule < std::size_t(pages + range_bytes - begin_) >> kGranuleShift; ++granule) {
+       granule < std::size_t(pages + range.bytes - begin_) >> kGranuleShift; ++granule) {
     granules_[granule].store(allocation, std::memory_order_release);
   }
   return begin;
@@ -131,7 +147,7 @@ DeviceMemory::FreeResult DeviceMemory::free(void* pointer) {
   madvise(pages.begin, pages.bytes, MADV_DONTNEED);
   mprotect(pages.begin, pages.bytes, PROT_NONE);
   used_ -= pages.bytes;
-  allocations.released.emplace(round_up(pages.bytes + kPage, kGranule), pages.begin);
+  allocations.released.push_back({pages.begin, allocation->range_bytes});
   return FreeResult::freed;
 }
 

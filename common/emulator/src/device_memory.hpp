@@ -12,6 +12,7 @@ namespace emulator {
 struct Allocation {
   char* begin;
   std::size_t bytes;
+  std::size_t range_bytes;  ///< of addresses kept for it, inaccessible ones included
   bool freed;
   /// Has a kernel of the current launch stored to it? Until then loads from it cannot race.
   std::atomic<bool> written;

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 
 #include "device_memory.hpp"
 #include "worker.hpp"
@@ -57,11 +56,7 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
   auto* context = static_cast<ucontext_t*>(raw_context);
   const bool in_kernel = worker && worker->current;
   if (!in_kernel) {
-    // Not a kernel's fault: as though this handler were not here.
-    if (DeviceMemory::instance().contains(info->si_addr)) {
-      static const char message[] = "the host program accessed device memory that is not allocated\n";
-      [[maybe_unused]] const auto written = write(STDERR_FILENO, message, sizeof(message) - 1);
-    }
+    // Not a kernel's fault: the instruction faults again, for whoever handled that before.
     sigaction(signal, signal == SIGSEGV ? &previous_segv : &previous_bus, nullptr);
     return;
   }
@@ -93,17 +88,21 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
 
 }  // namespace
 
-void install_fault_handler() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    struct sigaction action = {};
-    action.sa_sigaction = on_fault;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &previous_segv);
-    sigaction(SIGBUS, &action, &previous_bus);
-  });
-  // The handler needs a stack of its own: the thread's may be what ran over.
+FaultHandler::FaultHandler() {
+  struct sigaction action = {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGSEGV, &action, &previous_segv);
+  sigaction(SIGBUS, &action, &previous_bus);
+}
+
+FaultHandler::~FaultHandler() {
+  sigaction(SIGSEGV, &previous_segv, nullptr);
+  sigaction(SIGBUS, &previous_bus, nullptr);
+}
+
+void make_signal_stack() {
   constexpr std::size_t kBytes = 64 * 1024;
   stack_t stack = {};
   stack.ss_sp = std::malloc(kBytes);

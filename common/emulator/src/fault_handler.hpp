@@ -2,10 +2,16 @@
 
 namespace emulator {
 
-struct Worker;
+/// While it lives, a fault in a kernel (an access to a guard page, a misaligned vector access, a stack that
+/// ran over) ends the launch with a report in place of the process. Other signal handlers are back
+/// afterwards.
+class FaultHandler {
+ public:
+  FaultHandler();
+  ~FaultHandler();
+};
 
-/// Makes a fault in a kernel (an access to a guard page, a misaligned vector access, a stack that ran over)
-/// end the launch with a report in place of the process. To be called by each OS thread that runs blocks.
-void install_fault_handler();
+/// Gives the calling OS thread a stack for signal handlers: its own may be what ran over.
+void make_signal_stack();
 
 }  // namespace emulator

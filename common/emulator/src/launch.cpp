@@ -45,7 +45,7 @@ class WorkerPool {
 
  private:
   void work(int id) {
-    install_fault_handler();
+    make_signal_stack();
     auto worker = std::make_unique<Worker>();
     current_worker = worker.get();
     std::uint64_t round = 0;
@@ -170,7 +170,10 @@ cudaError_t check_configuration(const cudaLaunchConfig_t& config, const void* ke
 // ---- Running ----
 
 cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& body) {
+  static std::mutex one_launch_at_a_time;
+  std::lock_guard lock(one_launch_at_a_time);
   if (const cudaError_t error = device_error()) return error;
+  FaultHandler fault_handler;
   LaunchJob job = {.body = &body,
                    .image = &KernelImage::of(kernel),
                    .grid = launch.grid,

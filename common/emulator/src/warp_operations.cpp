@@ -149,8 +149,8 @@ bool perform_reduce(Worker& worker, Thread* lanes, unsigned mask) {
 }
 constexpr WarpOperation kReduce = {"__reduce_sync", false, perform_reduce};
 
-// ---- Butterfly reductions: the five shuffles of a warp's sum, with the same roundings, in one meeting of its lanes.
-// A meeting is what costs time here, and some kernels do little else.
+// ---- Butterfly reductions: the five shuffles of a warp's sum, with the same roundings, in one meeting of
+// its lanes. A meeting is what costs time here, and some kernels do little else.
 
 struct ButterflyArguments {
   int lanes;
@@ -170,7 +170,8 @@ void reduce_by_butterfly(Thread* lanes, unsigned mask, Combine combine) {
     for (int lane = 0; lane < 32; ++lane) partners[lane] = values[lane ^ distance];
     for (int lane = 0; lane < 32; ++lane) values[lane] = combine(values[lane], partners[lane]);
   }
-  for_each_lane(mask, [&](int lane) { static_cast<ButterflyArguments*>(lanes[lane].arguments)->value = values[lane]; });
+  for_each_lane(
+      mask, [&](int lane) { static_cast<ButterflyArguments*>(lanes[lane].arguments)->value = values[lane]; });
 }
 
 template <Butterfly kKind>
@@ -180,8 +181,10 @@ bool perform_butterfly(Worker& worker, Thread* lanes, unsigned mask) {
     const std::uint64_t rounds = std::uint64_t(__builtin_ctz(unsigned(group)));
     worker.tracer->count(lanes[0].warp(), EventKind::shuffle, lanes[__builtin_ctz(mask)].site, rounds);
   }
-  if constexpr (kKind == Butterfly::sum) reduce_by_butterfly(lanes, mask, [](float a, float b) { return a + b; });
-  else reduce_by_butterfly(lanes, mask, [](float a, float b) { return std::fmax(a, b); });
+  if constexpr (kKind == Butterfly::sum)
+    reduce_by_butterfly(lanes, mask, [](float a, float b) { return a + b; });
+  else
+    reduce_by_butterfly(lanes, mask, [](float a, float b) { return std::fmax(a, b); });
   return true;
 }
 constexpr WarpOperation kButterflies[] = {{"a warp's sum", false, perform_butterfly<Butterfly::sum>},

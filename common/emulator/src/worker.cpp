@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "fault_handler.hpp"
 #include "tracer.hpp"
 
 // What `extern __shared__` arrays of kernels are: see attention/launch.hpp.

@@ -107,8 +107,9 @@ struct Worker {
 
   /// Gives way until somebody makes this thread ready again.
   ///
-  /// Inlined, as is all between it and the kernel: a processor predicts a return by the call before it, and after a
-  /// switch that was another fiber's. Each level of calls would cost a misprediction, half as much as the switch.
+  /// Inlined, as is all between it and the kernel: a processor predicts a return by the call before it, and
+  /// after a switch that was another fiber's. Each level of calls would cost a misprediction, half as much as
+  /// the switch.
   __attribute__((always_inline)) void yield() {
     Thread& from = *current;
     Thread* next = pick_next();
@@ -121,7 +122,8 @@ struct Worker {
   void wait_for_trace();
   void make_ready(Thread& thread);
   /// Makes this thread wait for the lanes of `mask` and perform `operation` with them.
-  __attribute__((always_inline)) void join(const WarpOperation& operation, unsigned mask, void* arguments, Site site) {
+  __attribute__((always_inline)) void join(const WarpOperation& operation, unsigned mask, void* arguments,
+                                           Site site) {
     if (!arrive(operation, mask, arguments, site)) yield();
   }
   /// Ends the block, and with it the launch, after a report of why.
