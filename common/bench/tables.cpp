@@ -182,7 +182,7 @@ std::uint64_t fnv1a(const std::string& text) {
 
 }  // namespace
 
-std::string block(const std::string& name, const std::vector<Results>& all) {
+std::string block(const std::string& name, const std::vector<Results>& all, const std::string& to_root) {
   std::string text;
   for (const Results& results : all) {
     const std::string table = name == "ladder"   ? ladder_table(results)
@@ -195,13 +195,18 @@ std::string block(const std::string& name, const std::vector<Results>& all) {
     if (!text.empty()) text += "\n";
     text += results.about("gpu") + ": " + what + "\n\n" + table + "\n" + where_from(results);
   }
-  return text.empty() ? kNothing : text;
+  if (text.empty()) return kNothing;
+  if (name == "ladder") text += "\n![The ladder, log scale](" + to_root + "docs/ladder.svg)\n";
+  return text;
 }
 
 std::string with_blocks(const std::string& markdown, const std::string& file,
                         const std::vector<Results>& all) {
   static const std::string kOpen = "<!-- results: ", kOpenEnd = " -->\n", kClose = "<!-- /results -->";
-  std::string text;
+  std::string text, to_root;
+  for (const char character : file) {
+    if (character == '/') to_root += "../";
+  }
   std::size_t at = 0;
   while (true) {
     const std::size_t open = markdown.find(kOpen, at);
@@ -214,7 +219,7 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
     }
     const std::size_t contents = name_end + kOpenEnd.size();
     const std::string name = markdown.substr(open + kOpen.size(), name_end - open - kOpen.size());
-    text += markdown.substr(at, contents - at) + block(name, all);
+    text += markdown.substr(at, contents - at) + block(name, all, to_root);
     at = close;
   }
 }
@@ -225,7 +230,7 @@ std::string ladder_plot(const Results& results) {
   const auto floors = of_kind(results, Kind::floor, "G128_T256", "chain");
   std::ostringstream plot;
   plot << "set terminal svg size 860," << 110 + 24 * ours.size()
-       << " font 'sans-serif,12' background 'white'\n"
+       << " noenhanced font 'sans-serif,12' background 'white'\n"
        << "set title 'Microseconds a call, B=1 H=8 S=512 D=64, " << results.about("gpu") << "'\n"
        << "set logscale x\nset xrange [0.4:" << 2.5 * (ours.empty() ? 1 : ours.front()->median_us) << "]\n"
        << "set yrange [" << ours.size()
@@ -235,7 +240,7 @@ std::string ladder_plot(const Results& results) {
     plot << "set arrow from " << at.median_us << ",graph 0 to " << at.median_us << "," << height
          << " nohead lc rgb '" << color << "' dt 2\n"
          << "set label '" << at.name.variant << " " << digits(at.median_us) << "' at " << at.median_us << ","
-         << height << " offset 0.4,0 font ',10' noenhanced textcolor rgb '" << color << "'\n";
+         << height << " offset 0.4,0 font ',10' textcolor rgb '" << color << "'\n";
   };
   for (std::size_t i = 0; i < rivals.size(); ++i) line(*rivals[i], "#b03060", i % 2 ? -0.7 : -1.3);
   for (const Measurement* floor : floors) line(*floor, "#555555", -1.3);

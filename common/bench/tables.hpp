@@ -12,8 +12,9 @@
 // variant on the headline shape) or `shapes` (large shapes beside the rivals).
 namespace attention::bench {
 
-/// The Markdown of one block. Says in one line that nothing is recorded where that is so.
-std::string block(const std::string& name, const std::vector<Results>& all);
+/// The Markdown of one block. Says in one line that nothing is recorded where that is so. `to_root` leads
+/// from the document's folder to the repository's ("../../").
+std::string block(const std::string& name, const std::vector<Results>& all, const std::string& to_root);
 
 /// `markdown` with every block replaced; nothing else changes. @throws InvalidInput naming `file`, for a
 /// block that is not closed.

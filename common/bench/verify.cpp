@@ -31,7 +31,7 @@ Verifier::Verifier(const Problem& problem, const Inputs& inputs, std::size_t lar
   for (int i = 0; i < kSamples; ++i) {
     const int head = int(std::int64_t(i) * (heads - 1) / (kSamples - 1));
     const int last = problem.seq_q - rows;
-    const int first_row = i % 4 == 0 ? 0 : i % 4 == 1 ? last : int(random() % std::uint64_t(last + 1));
+    const int first_row = i % 4 == 0 ? 0 : i % 4 == 3 ? last : int(random() % std::uint64_t(last + 1));
     add_sample(problem, inputs, head, first_row, rows);
   }
 }

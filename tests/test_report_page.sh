@@ -1,0 +1,34 @@
+#!/bin/sh
+# usage: test_report_page.sh REPORT TESTS_DIR: makes pages with REPORT and looks at them in a headless Chromium, in a wide
+# window and one as wide as a phone, with one results file and with two. Exits 77 where a page cannot be looked at.
+set -eu
+report=$1 tests=$2
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) ||
+  { echo "skipped: no Chromium (apt-get install chromium)"; exit 77; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+sed 's/Example GPU/Another GPU/; s/"real_time": /"real_time": 1/' "$tests/report_results.json" >"$scratch/other.json"
+"$report" "$tests/report_results.json" -o "$scratch/one" >"$scratch/log" 2>&1 || {
+  if grep -q 'Chart.js is not installed' "$scratch/log"; then echo "skipped: $(cat "$scratch/log")"; exit 77; fi
+  cat "$scratch/log"; exit 1; }
+"$report" "$tests/report_results.json" "$scratch/other.json" -o "$scratch/two" >/dev/null
+
+status=0
+for page in one two; do
+  # Errors are collected from before the first script on. A browser that shows its page to nobody draws frames when it
+  # likes, so frames are made timers.
+  sed -i 's|<script src="chart.min.js">|<script>window.faults = []; window.onerror = message => { faults.push(message); };\
+console.error = (...words) => { faults.push(words.join(" ")); };\
+window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 1);</script>&|; s|</body>|<script src="check.js"></script></body>|' \
+    "$scratch/$page/index.html"
+  cp "$tests/test_report_page.js" "$scratch/$page/check.js"
+  for size in 1200,900 500,900 390,844; do
+    verdict=$("$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" --window-size=$size \
+      --virtual-time-budget=20000 --dump-dom "file://$scratch/$page/index.html" 2>/dev/null |
+      sed -n 's/.*<body[^>]*data-verdict="\([^"]*\)".*/\1/p')
+    echo "$page file(s), window $size: ${verdict:-no verdict}"
+    [ "$verdict" = right ] || status=1
+  done
+done
+exit $status
