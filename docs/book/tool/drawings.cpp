@@ -1,0 +1,279 @@
+// book_drawings FOLDER: writes the book's drawings, figure_<name>.html, each an SVG whose colours are classes of
+// book.css. Positions and colours of everything that stands for memory or a fragment come from layouts.hpp.
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "layouts.hpp"
+#include "text.hpp"
+
+namespace book {
+namespace {
+
+class Drawing {
+ public:
+  Drawing(double width, double height, const std::string& title) : width_(width), height_(height), title_(title) {}
+
+  void rect(double x, double y, double w, double h, const std::string& classes, const std::string& hover = "") {
+    body_ += "<rect x=\"" + n(x) + "\" y=\"" + n(y) + "\" width=\"" + n(w) + "\" height=\"" + n(h) + "\" rx=\"2\" class=\"" +
+             classes + "\">" + (hover.empty() ? "" : "<title>" + escaped(hover) + "</title>") + "</rect>\n";
+  }
+  void text(double x, double y, const std::string& words, double size = 13, const std::string& anchor = "middle",
+            const std::string& classes = "") {
+    body_ += "<text x=\"" + n(x) + "\" y=\"" + n(y) + "\" font-size=\"" + n(size) + "\" text-anchor=\"" + anchor + "\"" +
+             (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" + escaped(words) + "</text>\n";
+  }
+  // A box with a line of words in its middle, and a smaller one below.
+  void box(double x, double y, double w, double h, const std::string& words, const std::string& below = "",
+           const std::string& classes = "box") {
+    rect(x, y, w, h, classes);
+    text(x + w / 2, y + h / 2 + (below.empty() ? 5 : -2), words);
+    if (!below.empty()) text(x + w / 2, y + h / 2 + 15, below, 11, "middle", "small");
+  }
+  void arrow(double x1, double y1, double x2, double y2) {
+    body_ += "<line x1=\"" + n(x1) + "\" y1=\"" + n(y1) + "\" x2=\"" + n(x2) + "\" y2=\"" + n(y2) +
+             "\" class=\"edge\" marker-end=\"url(#tip-" + mark_ + ")\"/>\n";
+  }
+
+  void save(const std::filesystem::path& folder, const std::string& name, const std::string& caption) {
+    std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + n(width_) + " " + n(height_) + "\" width=\"" +
+                      n(width_) + "\" role=\"img\" aria-label=\"" + escaped(title_) + "\">\n<defs><marker id=\"tip-" + name +
+                      "\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
+                      "<path d=\"M0 0 8 4 0 8z\" class=\"tip\"/></marker></defs>\n" +
+                      replaced(body_, "tip-" + mark_, "tip-" + name) + "</svg>";
+    write_file(folder / ("figure_" + name + ".html"),
+               "<figure id=\"figure_" + name + "\"><div class=\"scroll\" tabindex=\"0\">" + svg + "</div>\n<figcaption>" + caption +
+                   "</figcaption></figure>\n");
+  }
+
+ private:
+  static std::string n(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.5g", value);
+    return text;
+  }
+
+  double width_, height_;
+  std::string title_, body_;
+  const std::string mark_ = "@";
+};
+
+std::string colour(int i, const std::string& more = " soft") { return "c" + std::to_string(i % 8) + more; }
+
+void hierarchy(const std::filesystem::path& folder) {
+  Drawing d(760, 330, "An SM with its warps, registers and shared memory; L2 and device memory below");
+  d.rect(20, 14, 460, 200, "box");
+  d.text(36, 36, "one SM (132 of them on an H200)", 13, "start");
+  for (int i = 0; i < 4; ++i) {
+    d.box(36 + 108 * i, 50, 98, 64, "scheduler", "up to 16 warps", "c" + std::to_string(i) + " soft");
+  }
+  d.box(36, 122, 422, 34, "registers: 65,536 of 32 bits, each owned by one thread");
+  d.box(36, 164, 422, 38, "shared memory and L1: 256 KB, shared by the blocks that run here");
+  d.box(500, 14, 240, 92, "SM", "its own registers and shared memory");
+  d.box(500, 118, 240, 96, "SM", "... and so on");
+  d.box(20, 240, 720, 34, "L2 cache: 60 MB, for all SMs, in sectors of 32 bytes");
+  d.box(20, 286, 720, 34, "device memory (HBM): what cudaMalloc gives");
+  d.arrow(250, 216, 250, 238);
+  d.arrow(620, 216, 620, 238);
+  d.arrow(380, 275, 380, 285);
+  d.save(folder, "hierarchy",
+         "Where a number can be. Each step down is larger, further away and shared by more threads. A scheduler issues one "
+         "instruction of one of its warps in a clock.");
+}
+
+// Sectors that one request of a warp touches when lane i reads `bytes` bytes at i * stride.
+int sectors(long stride, int bytes) {
+  std::set<long> touched;
+  for (long lane = 0; lane < 32; ++lane) {
+    for (long byte = 0; byte < bytes; byte += 2) touched.insert(sector_of(lane * stride + byte));
+  }
+  return int(touched.size());
+}
+
+void coalescing(const std::filesystem::path& folder) {
+  Drawing d(760, 250, "A warp reads one element a lane: a row apart, or side by side");
+  const auto panel = [&](double y, long stride, const std::string& words) {
+    d.text(20, y, words, 13, "start");
+    for (int lane = 0; lane < 32; ++lane) d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), "lane " + std::to_string(lane));
+    const int shown = 32;
+    for (int sector = 0; sector < shown; ++sector) {
+      bool touched = false;
+      int first_lane = 0;
+      for (int lane = 31; lane >= 0; --lane) {
+        if (sector_of(lane * stride) == (stride > 32 ? sector * (stride / 32) : sector)) touched = true, first_lane = lane;
+      }
+      d.rect(20 + 22.5 * sector, y + 62, 21, 22, touched ? colour(first_lane / 4) : "box",
+             touched ? "a sector of 32 bytes that the request touches" : "a sector that it does not touch");
+      if (touched) d.arrow(29 + 22.5 * first_lane, y + 29, 30.5 + 22.5 * sector, y + 60);
+    }
+  };
+  panel(20, 128, "a row of 128 bytes apart: " + std::to_string(sectors(128, 2)) + " sectors for 64 bytes");
+  panel(142, 2, "side by side: " + std::to_string(sectors(2, 2)) + " sectors for the same 64 bytes");
+  d.save(folder, "coalescing",
+         "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart (head_dim 64), and each needs "
+         "a sector of its own (the boxes are one sector of each row); below they are neighbours in a row.");
+}
+
+void tiles(const std::filesystem::path& folder) {
+  Drawing d(760, 400, "A tile of scores from a tile of Q and a tile of K");
+  const double x = 260, y = 110, cell = 26;
+  for (int row = 0; row < 8; ++row) {
+    for (int key = 0; key < 8; ++key) {
+      d.rect(x + key * 34, y + row * 34, 32, 32, row == 2 ? (key == 5 ? "c1" : "c0 soft") : key == 5 ? "c2 soft" : "box");
+    }
+  }
+  for (int row = 0; row < 8; ++row) d.rect(x - 150, y + row * 34, 130, 32, row == 2 ? "c0 soft" : "box");
+  for (int key = 0; key < 8; ++key) d.rect(x + key * 34, y - 84, 32, 70, key == 5 ? "c2 soft" : "box");
+  d.text(x - 85, y + 84 + 5, "64 rows of Q", 12);
+  d.text(x + 136, y - 92, "K, transposed: a tile of 64 keys is a column of tiles", 12);
+  d.text(x + 136, y + 8 * 34 + 18, "S: 512 rows x 512 keys of a head, in tiles of 64 x 64", 12);
+  d.text(x + 300, y + 84, "one block: this tile", 12, "start");
+  d.text(x + 300, y + 102, "reads 8 KB of Q", 12, "start", "small");
+  d.text(x + 300, y + 118, "and 8 KB of K once,", 12, "start", "small");
+  d.text(x + 300, y + 134, "computes 4096 scores", 12, "start", "small");
+  (void)cell;
+  d.arrow(x + 296, y + 80, x + 5 * 34 + 34, y + 84);
+  d.save(folder, "tiles",
+         "What tiling buys. Each score needs a row of Q and a row of K. A block that computes 64 x 64 of them brings 64 rows of each into "
+         "shared memory once and uses every row 64 times.");
+}
+
+void banks(const std::filesystem::path& folder) {
+  Drawing d(760, 430, "Banks that eight rows of a tile begin in, without and with padding");
+  const auto panel = [&](double y, int stride, const std::string& words) {
+    d.text(20, y, words, 13, "start");
+    for (int bank = 0; bank < 32; bank += 4) d.text(74 + 21 * bank, y + 18, "bank " + std::to_string(bank), 10, "start", "small");
+    for (int row = 0; row < 8; ++row) {
+      d.text(62, y + 36 + 18 * row, "row " + std::to_string(row), 10, "end", "small");
+      for (int bank = 0; bank < 32; ++bank) d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, "box");
+      for (int byte = 0; byte < 16; byte += 4) {
+        const int bank = bank_of(row * stride + byte);
+        d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, colour(row), "row " + std::to_string(row) + ", byte " + std::to_string(byte) +
+                                                                         " of the access: bank " + std::to_string(bank));
+      }
+    }
+  };
+  panel(20, 128, "rows of 128 bytes: all eight begin in bank 0, and wait for one another: 8 wavefronts");
+  panel(230, 144, "rows of 144 bytes, 16 of them padding: eight different groups of banks: 1 wavefront");
+  d.save(folder, "banks",
+         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of 4 bytes; a bank gives one word "
+         "a clock, so what meets in one column of this picture takes turns.");
+}
+
+void swizzle(const std::filesystem::path& folder) {
+  Drawing d(760, 250, "Chunks of 16 bytes in eight rows, linear and swizzled");
+  const auto panel = [&](double x, bool swizzled, const std::string& words) {
+    d.text(x, 20, words, 13, "start");
+    for (int row = 0; row < 8; ++row) {
+      d.text(x + 34, 52 + 23 * row, "row " + std::to_string(row), 10, "end", "small");
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        const int place = swizzled ? swizzled_chunk(row, chunk) : chunk;
+        const std::string hover = "chunk " + std::to_string(chunk) + " of row " + std::to_string(row) + ": banks " +
+                                  std::to_string(bank_of(16 * place)) + " to " + std::to_string(bank_of(16 * place) + 3);
+        d.rect(x + 40 + 38 * place, 36 + 23 * row, 36, 21, colour(chunk, chunk == 2 ? "" : " soft"), hover);
+        d.text(x + 58 + 38 * place, 51 + 23 * row, std::to_string(chunk), 12, "middle", chunk == 2 ? "on" : "");
+      }
+    }
+    for (int place = 0; place < 8; ++place) {
+      d.text(x + 58 + 38 * place, 236, std::to_string(4 * place) + "-" + std::to_string(4 * place + 3), 10, "middle", "small");
+    }
+  };
+  panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
+  panel(395, true, "swizzled: place = chunk XOR row % 8");
+  d.save(folder, "swizzle",
+         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. `ldmatrix` reads one chunk of eight rows at once, "
+         "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and no byte is spent on padding.");
+}
+
+void fragments(const std::filesystem::path& folder) {
+  Drawing d(760, 520, "Which lane holds which element of the fragments of mma.m16n8k16");
+  const double cell_w = 27, cell_h = 20;
+  const auto cell = [&](double x, double y, Place place, int lane, const std::string& what) {
+    d.rect(x + cell_w * place.column, y + cell_h * place.row, cell_w - 1, cell_h - 1, colour(lane % 4),
+           "lane " + std::to_string(lane) + ", " + what + ": row " + std::to_string(place.row) + ", column " + std::to_string(place.column));
+    d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, std::to_string(lane), 11);
+  };
+  const double ax = 20, ay = 180, bx = 490, by = 24, dx = 490, dy = 370;
+  d.text(ax, ay - 12, "A, 16 x 16: lane, registers a0 to a3 by quarter", 13, "start");
+  d.text(bx, by - 8, "B, 16 x 8", 13, "start");
+  d.text(dx - 0, dy - 8, "accumulator, 16 x 8 (upper half drawn)", 13, "start");
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int reg = 0; reg < 4; ++reg) {
+      for (int half = 0; half < 2; ++half) cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
+      const Place place = d_fragment(lane, reg);
+      if (place.row < 8) cell(dx, dy - 0, {place.row, place.column}, lane, "register d" + std::to_string(reg));
+    }
+    for (int reg = 0; reg < 2; ++reg) {
+      for (int half = 0; half < 2; ++half) cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));
+    }
+  }
+  d.save(folder, "fragments",
+         "The numbers are lanes. Four neighbouring lanes, a quad, hold a row of A and of the accumulator: that is why the maximum of a row takes "
+         "two shuffles. Columns 2t and 2t+1 of lane t are the same in the accumulator and in each half of A: a tile of scores, packed to half, is "
+         "already an operand of the next product.");
+}
+
+void pipeline(const std::filesystem::path& folder) {
+  Drawing d(760, 380, "Loads and multiplications of four tiles: one buffer, two buffers, asynchronous copies in two stages");
+  constexpr double kLoad = 70, kMultiply = 50, kX = 130;
+  const auto lane = [&](double y, const std::string& words, const std::vector<std::array<double, 3>>& spans, bool load) {
+    d.text(kX - 10, y + 15, words, 11, "end", "small");
+    for (const auto& [start, length, tile] : spans) {
+      d.rect(kX + start, y, length - 2, 22, colour(int(tile), load ? " soft" : ""));
+      d.text(kX + start + length / 2, y + 15, std::to_string(int(tile)), 12, "middle", load ? "" : "on");
+    }
+  };
+  std::vector<std::array<double, 3>> loads, products;
+  double now = 0;
+  for (int tile = 0; tile < 4; ++tile) {
+    loads.push_back({now, kLoad, double(tile)});
+    products.push_back({now + kLoad, kMultiply, double(tile)});
+    now += kLoad + kMultiply;
+  }
+  d.text(20, 24, "one buffer: wait, multiply, wait, multiply", 13, "start");
+  lane(36, "on its way", loads, true);
+  lane(62, "multiplied", products, false);
+
+  // Two buffers: the load of a tile starts when the tile before it begins to be multiplied, and its buffer is free.
+  const auto overlapped = [&](int ahead) {
+    loads.clear();
+    products.clear();
+    std::vector<double> start(4), ready(4), done(4);
+    for (int tile = 0; tile < 4; ++tile) {
+      start[tile] = tile < ahead + 1 ? (ahead > 1 ? tile * 8.0 : tile == 0 ? 0 : ready[0]) : done[tile - ahead - 1];
+      if (tile > 0 && ahead == 1) start[tile] = std::max(start[tile], ready[tile - 1]);
+      ready[tile] = start[tile] + kLoad;
+      done[tile] = std::max(ready[tile], tile > 0 ? done[tile - 1] : 0) + kMultiply;
+      loads.push_back({start[tile], kLoad, double(tile)});
+      products.push_back({done[tile] - kMultiply, kMultiply, double(tile)});
+    }
+  };
+  overlapped(1);
+  d.text(20, 124, "two buffers: the next tile is asked for before this one is multiplied", 13, "start");
+  lane(136, "on its way", loads, true);
+  lane(162, "multiplied", products, false);
+  overlapped(2);
+  d.text(20, 224, "three buffers, asynchronous copies: two tiles on their way at any time", 13, "start");
+  for (int tile = 0; tile < 4; ++tile) lane(236 + 24 * (tile % 3), tile == 0 ? "on its way" : "", {loads[tile]}, true);
+  lane(314, "multiplied", products, false);
+  d.arrow(kX, 360, kX + 560, 360);
+  d.text(kX + 590, 364, "time", 12, "middle", "small");
+  d.save(folder, "pipeline",
+         "Four tiles; bars say in which order things can happen, not how long they take on any chip. With one buffer the two kinds of work take turns. With "
+         "two, a load hides a multiplication. With more tiles on their way than one, loads hide one another as well.");
+}
+
+}  // namespace
+}  // namespace book
+
+int main(int argc, char** argv) {
+  return book::run("book_drawings", [&] {
+    if (argc != 2) throw std::runtime_error("usage: book_drawings FOLDER");
+    for (const auto draw : {book::hierarchy, book::coalescing, book::tiles, book::banks, book::swizzle, book::fragments, book::pipeline}) {
+      draw(argv[1]);
+    }
+  });
+}
