@@ -71,18 +71,22 @@
     charts[id] = new Chart(section.querySelector('canvas'), config);
   };
 
+  // Of a chart whose legend is below it: on a phone every entry is a line of its own.
+  const heightWithLegend = entries => 380 + (window.innerWidth < 600 ? 24 * entries : 24 * Math.ceil(entries / 6));
+
   const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // ---- parts of charts --------------------------------------------------------------------------------------------
 
   const axis = (text, type = 'logarithmic', more = {}) => ({
     type, title: {display: true, text, color: css('--faint')}, grid: {color: css('--line')},
-    ticks: {color: css('--faint'), ...(type === 'logarithmic' ? {callback: logTick, autoSkip: false} : {})}, ...more});
+    ticks: {color: css('--faint'), ...(type === 'logarithmic' ? {autoSkip: false, callback: value => digits(value)} : {})},
+    ...(type === 'logarithmic' ? {afterBuildTicks: keepRoundTicks} : {}), ...more});
 
   // 1, 2 and 5 of every decade.
-  function logTick(value) {
-    const digit = Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
-    return [1, 2, 5].includes(digit) ? String(Number(value.toPrecision(2))) : '';
+  function keepRoundTicks(scale) {
+    scale.ticks = scale.ticks.filter(({value}) =>
+      [1, 2, 5].includes(Math.round(1e6 * value / 10 ** Math.floor(Math.log10(value) + 1e-9)) / 1e6));
   }
 
   const sequenceAxis = seqs => axis('sequence length', 'logarithmic', {
@@ -109,7 +113,7 @@
         ctx.stroke();
         if (axisName === 'x') {
           ctx.textAlign = at > (left + right) / 2 ? 'right' : 'left';
-          ctx.fillText(mark.label, at + (ctx.textAlign === 'left' ? 4 : -4), top - 6 - 13 * (i % 5));
+          ctx.fillText(mark.label, at + (ctx.textAlign === 'left' ? 4 : -4), top - 6 - 13 * (i % 10));
         } else {
           ctx.textAlign = 'right';
           ctx.fillText(mark.label, right - 4, at - 4);
@@ -174,9 +178,10 @@
               backgroundColor: found.map(row => row && withAlpha(color(row), file ? 0.45 : 0.9))};
     });
     const marks = marksOfLadder();
+    const labelSpace = 13 * Math.min(10, marks.length);
     const values = [...datasets.flatMap(set => set.data).filter(Boolean), ...marks.map(mark => mark.value)];
     const config = options(
-      {x: axis('microseconds a call (log scale, shorter is faster)', 'logarithmic',
+      {x: axis('microseconds a call, log scale', 'logarithmic',
                {min: Math.min(...values) * 0.7, max: Math.max(...values) * 1.2}),
        y: axis('', 'category', {grid: {display: false}, title: {display: false}})},
       item => {
@@ -184,8 +189,8 @@
         return [`${digits(row.us)} us, p10 ${digits(row.p10)}, p90 ${digits(row.p90)}${suffix(row.file)}`,
                 `${digits(row.tflops)} TFLOP/s, launch floor ${digits(row.floor)} us`, row.idea];
       },
-      {indexAxis: 'y', layout: {padding: {top: 76}}});
-    draw('ladder', 130 + 24 * names.length * (several ? 1.5 : 1),
+      {indexAxis: 'y', layout: {padding: {top: 12 + labelSpace}}});
+    draw('ladder', 70 + labelSpace + 24 * names.length * (several ? 1.5 : 1),
       {type: 'bar', data: {labels: names, datasets}, options: several ? withLegend(config) : config,
        plugins: [whiskers, lines('x', marks)]},
       ['variant', 'idea', 'us', 'p10', 'p90', 'TFLOP/s', 'GB/s', 'launch floor us', 'results'],
@@ -209,7 +214,7 @@
     const values = steps.flatMap(step => [step.row.us, step.before.us]);
     const gain = step => step.before.us / step.row.us;
     const config = options(
-      {x: axis('microseconds a call, from the variant before to this one', 'logarithmic',
+      {x: axis('microseconds a call, log scale', 'logarithmic',
                {min: Math.min(...values) * 0.7, max: Math.max(...values) * 1.2}),
        y: axis('', 'category', {grid: {display: false}, title: {display: false}})},
       item => {
@@ -253,7 +258,7 @@
 
   function drawTimes() {
     const {datasets, seqs, found} = linesOverLength(row => row.us);
-    draw('times', 420, {type: 'line', data: {datasets},
+    draw('times', heightWithLegend(datasets.length), {type: 'line', data: {datasets},
       options: withLegend(options({x: sequenceAxis(seqs), y: axis('microseconds a call')}, pointLabel))},
       ...tableOverLength(found));
   }
@@ -266,7 +271,7 @@
                          label: `8192^3 matrix product: ${digits(product.tflops)} TFLOP/s${suffix(file)}`}] : [];
     });
     const top = Math.max(...found.map(row => row.tflops), ...marks.map(mark => mark.value)) * 1.08;
-    draw('rates', 420, {type: 'line', data: {datasets},
+    draw('rates', heightWithLegend(datasets.length), {type: 'line', data: {datasets},
       options: withLegend(options({x: sequenceAxis(seqs), y: axis('TFLOP/s', 'linear', {min: 0, suggestedMax: top})},
                                   pointLabel)),
       plugins: [lines('y', marks)]}, ...tableOverLength(found));
@@ -295,7 +300,7 @@
                pointHitRadius: 0, borderColor: css('--ink'), backgroundColor: css('--ink'), borderWidth: 2,
                borderDash: file ? [6, 3] : []}];
     });
-    draw('roofline', 440, {type: 'scatter', data: {datasets: [...points, ...roofs]},
+    draw('roofline', heightWithLegend(points.length + roofs.length), {type: 'scatter', data: {datasets: [...points, ...roofs]},
       options: withLegend(options({x: axis('FLOP for each byte of Q, K, V and O', 'logarithmic', {min: from, max: to}),
                                    y: axis('TFLOP/s')},
         item => {
@@ -321,11 +326,11 @@
               borderDash: row.file ? [6, 3] : []};
     });
     const pairs = datasets.flatMap(set => set.pairs.filter(Boolean));
-    draw('ratio', 460, {type: 'line', data: {labels: shapes, datasets},
+    draw('ratio', 60 + heightWithLegend(datasets.length), {type: 'line', data: {labels: shapes, datasets},
       options: withLegend(options(
         {x: axis('', 'category', {title: {display: false}, ticks: {color: css('--faint'), autoSkip: false, maxRotation: 90,
                                                                   font: {size: 10}}}),
-         y: axis('best rival\'s time / ours')},
+         y: axis('best rival\'s time / ours', 'logarithmic', {suggestedMax: 1.3})},
         item => {
           const {row, rival} = item.dataset.pairs[item.dataIndex];
           return `${seriesName(row)}: ${digits(rival.us / row.us)} of ${rival.variant} (${digits(row.us)} against ` +
