@@ -230,14 +230,16 @@ __device__ inline void merge_key_groups(const Problem& p, const float (&o_frag)[
 // Q in registers is kRowTiles * kHeadDim / 4 of them a lane. Beyond 32, O and S leave no room: then every
 // tile reads Q from shared memory again, and so do the variants before q_in_registers.
 template <typename Idea, typename T, int kHeadDim>
-constexpr bool kHoldsQ = Idea::kLeanLoop&& T::kRowTiles* kHeadDim <= 128;
+constexpr bool holds_q() {
+  return Idea::kLeanLoop && T::kRowTiles * kHeadDim <= 128;
+}
 
 template <typename Idea, typename T, int kHeadDim>
 constexpr size_t smem_bytes() {
   const size_t stage_bytes = 2 * T::kBlockKv * kHeadDim * sizeof(half);  // K and V
   const size_t q_bytes = T::kBlockQ * kHeadDim * sizeof(half);
   // Q that is held in registers passes through the last stage, which is the last to be filled.
-  const size_t tile_bytes = Idea::kStages * stage_bytes + (kHoldsQ<Idea, T, kHeadDim> ? 0 : q_bytes);
+  const size_t tile_bytes = Idea::kStages * stage_bytes + (holds_q<Idea, T, kHeadDim>() ? 0 : q_bytes);
   const size_t merge_bytes = T::kKeyGroups * T::kBlockQ * (kHeadDim + 10) * sizeof(float);
   return T::kKeyGroups > 1 ? std::max(tile_bytes, merge_bytes) : tile_bytes;
 }
@@ -246,7 +248,7 @@ template <typename Idea, typename T, int kHeadDim>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Problem p, Tensors t) {
   constexpr int kStages = Idea::kStages;
   constexpr int kTileHalves = T::kBlockKv * kHeadDim;
-  constexpr bool kHoldQ = kHoldsQ<Idea, T, kHeadDim>;
+  constexpr bool kHoldQ = holds_q<Idea, T, kHeadDim>();
   constexpr int kKSteps = kHeadDim / 16;   // steps of QK^T along head_dim
   constexpr int kOTiles = kHeadDim / 8;    // 16 x 8 accumulators of O in a row tile
   constexpr int kSTiles = T::kWarpKv / 8;  // 16 x 8 accumulators of S in a row tile
@@ -254,15 +256,15 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
   const auto at = [](int row, int chunk) { return tile_offset<Idea::kSwizzled, kHeadDim>(row, chunk); };
 
   const int lane_id = threadIdx.x % 32;
-  const int warp_id =
-      __shfl_sync(kWholeWarp, threadIdx.x / 32, 0);         // so that the compiler knows: one for all lanes
+  // By a shuffle, so that the compiler knows it to be one for all lanes, and what depends on it uniform.
+  const int warp_id = __shfl_sync(kWholeWarp, threadIdx.x / 32, 0);
   const int warp_q = warp_id % T::kRowWarps * T::kWarpQ;    // first row of the warp in the block's tile
   const int warp_kv = warp_id / T::kRowWarps * T::kWarpKv;  // first key of the warp in every tile
   // Last rows first: under a causal mask they see most keys, and long blocks must not start last.
   const int block_q = (gridDim.x - 1 - blockIdx.x) * T::kBlockQ;
-  const int kv_head = blockIdx.z;  // of batch * kv_heads
-  const int head =
-      blockIdx.z * gridDim.y + blockIdx.y;  // of batch * heads; y counts those that share kv_head
+  // Heads are numbered through the batch; y counts those that share a key/value head.
+  const int kv_head = blockIdx.z;
+  const int head = blockIdx.z * gridDim.y + blockIdx.y;
 
   const half* q_gmem = t.q + size_t(head) * p.seq_q * kHeadDim;
   const half* k_gmem = t.k + size_t(kv_head) * p.seq_kv * kHeadDim;
@@ -363,6 +365,9 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
     // [scores]
     // S = Q K^T. A fragment of K (16 keys x 16 columns) serves every row tile of the warp.
     if (any_visible) {
+      for (auto& row_tile : s_frag) {
+        for (auto& s : row_tile) s[0] = s[1] = s[2] = s[3] = 0.f;
+      }
 #pragma unroll
       for (int k = 0; k < kKSteps; ++k) {
         if constexpr (!kHoldQ) {
@@ -373,7 +378,6 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
           uint32_t k_frag[4];
           ldmatrix_x4(k_frag, k_smem + 16 * n * kHeadDim + k_offset[k]);
           for (int r = 0; r < T::kRowTiles; ++r) {
-            for (int i = 0; k == 0 && i < 8; ++i) s_frag[r][2 * n + i / 4][i % 4] = 0.f;
             const uint32_t(&q)[4] = q_frag[r][kHoldQ ? k : 0];
             mma_m16n8k16(s_frag[r][2 * n], q, {k_frag[0], k_frag[1]});
             mma_m16n8k16(s_frag[r][2 * n + 1], q, {k_frag[2], k_frag[3]});
