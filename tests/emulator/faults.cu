@@ -137,8 +137,8 @@ __global__ void async_without_barrier(const float* in, float* out) {
 template <bool kFault>
 __global__ void async_misaligned(const float* in, float* out) {
   __shared__ __align__(16) float tile[512];
-  attention::cp_async_16(&tile[4 * threadIdx.x],
-                         in + 4 * threadIdx.x + (kFault ? 1 : 0));  // fault: async_misaligned
+  const float* source = in + 4 * threadIdx.x + (kFault ? 1 : 0);
+  attention::cp_async_16(&tile[4 * threadIdx.x], source);  // fault: async_misaligned
   attention::cp_async_wait_all();
   __syncthreads();
   out[threadIdx.x] = tile[threadIdx.x];
@@ -186,8 +186,8 @@ __global__ void static_into_neighbour(const float* in, float* out) {
 
 template <bool kFault>
 __global__ void misaligned_vector(const float* in, float* out) {
-  const float4 four =
-      *reinterpret_cast<const float4*>(in + 4 * threadIdx.x + (kFault ? 1 : 0));  // fault: misaligned_vector
+  const float* source = in + 4 * threadIdx.x + (kFault ? 1 : 0);
+  const float4 four = *reinterpret_cast<const float4*>(source);  // fault: misaligned_vector
   out[threadIdx.x] = four.x + four.w;
 }
 

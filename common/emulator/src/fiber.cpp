@@ -45,13 +45,9 @@ void FiberStacks::reserve(int count) {
   }
 }
 
-void FiberStacks::prepare(Fiber& fiber, int index, void (*entry)(boost::context::detail::transfer_t)) const {
-  const std::size_t colour = index * kColourStep % kColourRange;
-  char* top = base_ + (index + 1) * kStackBytes - colour;
-  fiber.prepare(top, kStackBytes - kGuardBytes - colour, entry);
-#if defined(__SANITIZE_ADDRESS__)
-  fiber.fake_stack = nullptr;
-#endif
+FiberStacks::Stack FiberStacks::stack_at(int index) const {
+  const std::size_t colour = std::size_t(index) * kColourStep % kColourRange;
+  return {base_ + (index + 1) * kStackBytes - colour, kStackBytes - kGuardBytes - colour};
 }
 
 bool FiberStacks::is_guard(const void* address) const {

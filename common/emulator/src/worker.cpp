@@ -13,8 +13,6 @@ namespace emulator {
 
 __thread Worker* current_worker = nullptr;
 
-using boost::context::detail::transfer_t;
-
 namespace {
 
 // 0xff: NaN as half and as float, so that reading what nobody wrote shows in the result.
@@ -95,10 +93,10 @@ std::string Worker::shared_name(std::ptrdiff_t offset, std::string* variable) co
   return within == 0 ? name : name + text("+%td", within);
 }
 
-void thread_entry(transfer_t came) {
+void thread_entry() {
   Worker& worker = *current_worker;
   Thread& self = *worker.current;
-  self.fiber.landed(came);
+  self.fiber.arrived(&worker.block_loop);
   (*worker.body)();
   worker.thread_exits(self);
 }
@@ -148,7 +146,7 @@ bool Worker::run_block(const LaunchJob& job, std::uint64_t block, std::uint64_t 
     thread.state = State::ready;
     thread.copies.clear();
     thread.committed_groups.clear();
-    stacks.prepare(thread.fiber, i, thread_entry);
+    stacks.prepare<thread_entry>(thread.fiber, i);
   }
   current_warp_ = pick_bit(ready_warps_);
 

@@ -41,6 +41,9 @@ enum class State : std::uint8_t {
 struct Worker;
 struct Thread;
 
+/// What a thread's fiber runs.
+void thread_entry();
+
 /// An instruction that the lanes of a warp perform together.
 struct WarpOperation {
   const char* name;
@@ -179,7 +182,7 @@ struct Worker {
   std::uint64_t switches = 0;
 
  private:
-  friend void thread_entry(boost::context::detail::transfer_t);
+  friend void thread_entry();
   friend int block_barrier(BarrierReduction, int, Site);
   Thread* pick_next();
   bool arrive(const WarpOperation& operation, unsigned mask, void* arguments, Site site);
