@@ -112,7 +112,7 @@
         else { ctx.moveTo(left, at); ctx.lineTo(right, at); }
         ctx.stroke();
         if (axisName === 'x') {
-          ctx.textAlign = at > (left + right) / 2 ? 'right' : 'left';
+          ctx.textAlign = at + 4 + ctx.measureText(mark.label).width > chart.width ? 'right' : 'left';
           ctx.fillText(mark.label, at + (ctx.textAlign === 'left' ? 4 : -4), top - 6 - 13 * (i % 10));
         } else {
           ctx.textAlign = 'right';

@@ -66,7 +66,7 @@ struct Timing {
 struct TimingOptions {
   int max_launches = 100;    ///< calls in a graph, fewer for long ones
   double graph_us = 10'000;  ///< about as long as a graph of fewer calls shall take
-  int min_launches = 5;
+  int min_launches = 3;
   int replays = 50;  ///< fewer, but min_replays, where they would take longer than total_us
   int min_replays = 10;
   double total_us = 600'000;
