@@ -6,7 +6,6 @@
 #include "attention/device_buffer.hpp"
 #include "attention/launch.hpp"
 #include "catch.hpp"
-#include "counted.hpp"
 #include "emulator/emulator.hpp"
 #include "runtime_kernels.hpp"
 

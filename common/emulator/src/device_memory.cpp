@@ -57,7 +57,8 @@ struct Range {
 struct Book {
   std::mutex mutex;
   std::map<char*, Allocation*> live;
-  std::deque<Range> released;  // oldest first
+  std::deque<Allocation> known;  // live and freed
+  std::deque<Range> released;    // oldest first
 };
 Book& book() {
   static Book* book = new Book;
@@ -120,7 +121,7 @@ char* DeviceMemory::allocate(std::size_t bytes) {
   std::memset(pages, kPoison, page_bytes);
 
   char* begin = pages + page_bytes - round_up(std::max<std::size_t>(bytes, 1), kAlignment);
-  auto* allocation = new Allocation{begin, bytes, range.bytes, false, {false}};
+  Allocation* allocation = &allocations.known.emplace_back(begin, bytes, range.bytes);
   allocations.live[begin] = allocation;
   used_ += page_bytes;
   for (std::size_t granule = std::size_t(pages - begin_) >> kGranuleShift;

@@ -10,12 +10,15 @@ namespace emulator {
 
 /// One cudaMalloc. Kept after cudaFree, so that a late access can be told from a wild one.
 struct Allocation {
+  Allocation(char* begin, std::size_t bytes, std::size_t range_bytes)
+      : begin(begin), bytes(bytes), range_bytes(range_bytes) {}
+
   char* begin;
   std::size_t bytes;
   std::size_t range_bytes;  ///< of addresses kept for it, inaccessible ones included
-  bool freed;
+  bool freed = false;
   /// Has a kernel of the current launch stored to it? Until then loads from it cannot race.
-  std::atomic<bool> written;
+  std::atomic<bool> written = false;
   char* end() const { return begin + bytes; }
 };
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "device_memory.hpp"
 #include "worker.hpp"
@@ -104,8 +105,10 @@ FaultHandler::~FaultHandler() {
 
 void make_signal_stack() {
   constexpr std::size_t kBytes = 64 * 1024;
+  static thread_local std::unique_ptr<char[]> memory;
+  memory = std::make_unique<char[]>(kBytes);
   stack_t stack = {};
-  stack.ss_sp = std::malloc(kBytes);
+  stack.ss_sp = memory.get();
   stack.ss_size = kBytes;
   sigaltstack(&stack, nullptr);
 }

@@ -50,6 +50,12 @@ FiberStacks::Stack FiberStacks::stack_at(int index) const {
   return {base_ + (index + 1) * kStackBytes - colour, kStackBytes - kGuardBytes - colour};
 }
 
+void FiberStacks::abandon() const {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(base_, kStackBytes * std::size_t(count_));
+#endif
+}
+
 bool FiberStacks::is_guard(const void* address) const {
   const char* at = static_cast<const char*>(address);
   if (!base_ || at < base_ || at >= base_ + kStackBytes * kMaxStacks) return false;

@@ -5,6 +5,7 @@
 #include "fiber_switch.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -33,6 +34,7 @@ struct Fiber {
   /// Leaves this fiber for good.
   [[noreturn]] void leave_for(Fiber& to) {
 #if defined(__SANITIZE_ADDRESS__)
+    __asan_handle_no_return();  // the frames that this leaves behind are no more
     __sanitizer_start_switch_fiber(nullptr, to.stack_bottom, to.stack_bytes);
 #endif
     enter_context(to.context);
@@ -71,6 +73,8 @@ class FiberStacks {
     fiber.fake_stack = nullptr;
 #endif
   }
+  /// Forgets frames of fibers that will not go on, after a fault.
+  void abandon() const;
   /// Is `address` in the guard page of a stack?
   bool is_guard(const void* address) const;
 

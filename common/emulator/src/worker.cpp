@@ -163,6 +163,7 @@ bool Worker::run_block(const LaunchJob& job, std::uint64_t block, std::uint64_t 
     report_deadlock();
     failed = true;
   }
+  if (failed) stacks.abandon();
   if (tracer) tracer->end_block();
   tracer = nullptr;
   return !failed;
