@@ -10,6 +10,7 @@
 //             for one another. Bound by instruction issue: about 30 instructions a key and row.
 #include <cuda_fp16.h>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
@@ -19,16 +20,6 @@ namespace attention::naive {
 
 constexpr int kBlockThreads = 256;
 constexpr int kWarpsPerBlock = kBlockThreads / 32;
-
-// Keys that query row `row` sees, counted from the first.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
-
-// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
-}
 
 // [scores]
 // S[head, row, key] = scale * dot(Q[head, row], K[head, key]); a key that the row does not see gets -inf.
@@ -126,14 +117,6 @@ __global__ void one_pass_kernel(Problem p, Tensors t) {
   for (int i = 0; i < kPerLane; ++i) t.o[row_offset + 32 * i] = __float2half(o_rmem[i] * inverse);
 }
 // [one_pass]
-
-namespace {
-
-unsigned ceil_div(size_t a, size_t b) {
-  return unsigned((a + b - 1) / b);
-}
-
-}  // namespace
 
 size_t unfused_workspace_bytes(const Problem& p) {
   return p.score_elements() * sizeof(float);

@@ -12,6 +12,7 @@
 // launches.
 #include <cuda_fp16.h>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
@@ -32,16 +33,6 @@ constexpr int kColumnsPerThread = 8;  // a thread's block of outputs: 4 rows x 8
 constexpr int kHalfsPerAccess = 8;    // 16 bytes
 constexpr int kPadHalfs = 8;          // 16 bytes = 4 banks a row
 static_assert(kThreads == kBlockQ / kRowsPerThread * (kBlockKv / kKeysPerThread));
-
-// Keys that query row `row` sees, counted from the first.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
-
-// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
-}
 
 // Elements from one row of scores to the next: a multiple of 4, so that every row can be read 16 bytes at a
 // time.
@@ -362,10 +353,6 @@ __global__ void __launch_bounds__(kOutputThreads<kHeadDim>)
 // ------------------------------------------------------------------------------------------------
 
 namespace {
-
-unsigned ceil_div(size_t a, size_t b) {
-  return unsigned((a + b - 1) / b);
-}
 
 // Calls `body` with the problem's head_dim as a compile-time constant.
 template <typename Body>

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/ptx.cuh"
@@ -89,16 +90,6 @@ __host__ __device__ inline int score_ld(const Problem& p) {
   return round_up(p.seq_kv, kFragment);
 }
 // [workspace]
-
-// Keys that query row `row` sees, counted from the first; rows past the end see what the last one sees.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? max(0, min(p.seq_kv, min(row, p.seq_q - 1) + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
-
-// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / (p.heads / p.kv_heads);  // holds across the batch: each entry has heads and kv_heads of them
-}
 
 // Four floats of a row, or four halves as floats.
 __device__ inline float4 load4(const float* x) {
@@ -467,10 +458,6 @@ __global__ void __launch_bounds__(block_threads(kPipeline))
 // [output]
 
 namespace {
-
-unsigned ceil_div(size_t a, size_t b) {
-  return unsigned((a + b - 1) / b);
-}
 
 template <int kHeadDim, typename Accumulator, Pipeline kPipeline>
 cudaError_t enqueue(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {

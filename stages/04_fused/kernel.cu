@@ -20,6 +20,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/ptx.cuh"
@@ -86,11 +87,6 @@ constexpr float kLowest = -1e30f;
 // A maximum may grow by 8 (a factor 2^8 of P) before O is rescaled: P stays below 256, half goes to 65504.
 constexpr float kRescaleSlack = 8.f;
 constexpr uint32_t kTwoOnes = 0x3c003c00u;  // 1, 1 in half
-
-// Keys that query row `row` sees, counted from the first.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
 
 __device__ inline uint32_t pack_half2(float low, float high) {
   const half2 pair = __floats2half2_rn(low, high);
@@ -493,7 +489,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
 
 template <typename Idea, typename T, int kHeadDim>
 cudaError_t launch_tile(const Problem& p, const Tensors& t, cudaStream_t stream) {
-  const dim3 grid(unsigned((p.seq_q + T::kBlockQ - 1) / T::kBlockQ), unsigned(p.heads / p.kv_heads),
+  const dim3 grid(ceil_div(p.seq_q, T::kBlockQ), unsigned(p.heads / p.kv_heads),
                   unsigned(p.batch * p.kv_heads));
   return launch(fused_kernel<Idea, T, kHeadDim>, grid, dim3(T::kThreads), smem_bytes<Idea, T, kHeadDim>(),
                 stream, p, t);

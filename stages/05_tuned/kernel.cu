@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/ptx.cuh"
@@ -46,15 +47,9 @@ constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups* kBlockQ * 
 static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTileBytes<128>,
               "the partial results reuse the tiles' memory");
 
-// Keys that query row `row` sees, counted from the first; none for a row past the end.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  if (row >= p.seq_q) return 0;
-  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
-
-// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / p.heads * p.kv_heads + head % p.heads / (p.heads / p.kv_heads);
+// Keys that query row `row` of the block sees; none for a row past the end.
+__device__ inline int keys_of(const Problem& p, int row) {
+  return row < p.seq_q ? visible_keys(p, row) : 0;
 }
 
 // [swizzle]
@@ -118,8 +113,8 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
 
   // Rows of this thread's fragments, in the block: g and g + 8 of its warp's 16 (PTX ISA, mma.m16n8k16).
   const int fragment_row[2] = {row_group * 16 + lane_id / 4, row_group * 16 + lane_id / 4 + 8};
-  const int keys_of_row[2] = {visible_keys(p, first_row + fragment_row[0]),
-                              visible_keys(p, first_row + fragment_row[1])};
+  const int keys_of_row[2] = {keys_of(p, first_row + fragment_row[0]),
+                              keys_of(p, first_row + fragment_row[1])};
   const int keys =
       visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
   const int keys_of_all =
@@ -285,7 +280,7 @@ cudaError_t launch_key_split(const Problem& p, const Tensors& t, cudaStream_t st
   const std::span<const cudaLaunchAttribute> attributes(&attribute, kDependent ? 1 : 0);
   // [pdl]
   return launch_with(attributes, key_split_kernel<kHeadDim, kDependent>,
-                     dim3((p.seq_q + kBlockQ - 1) / kBlockQ, unsigned(p.batch * p.heads)), dim3(kThreads),
+                     dim3(ceil_div(p.seq_q, kBlockQ), unsigned(p.batch * p.heads)), dim3(kThreads),
                      kSmemBytes<kHeadDim>, stream, p, t);
 }
 
