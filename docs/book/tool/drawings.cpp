@@ -189,7 +189,7 @@ void swizzle(const std::filesystem::path& folder) {
 }
 
 void fragments(const std::filesystem::path& folder) {
-  Drawing d(760, 520, "Which lane holds which element of the fragments of mma.m16n8k16");
+  Drawing d(760, 545, "Which lane holds which element of the fragments of mma.m16n8k16");
   const double cell_w = 27, cell_h = 20;
   const auto cell = [&](double x, double y, Place place, int lane, const std::string& what) {
     d.rect(x + cell_w * place.column, y + cell_h * place.row, cell_w - 1, cell_h - 1, colour(lane % 4),
@@ -199,12 +199,12 @@ void fragments(const std::filesystem::path& folder) {
   const double ax = 20, ay = 180, bx = 490, by = 24, dx = 490, dy = 370;
   d.text(ax, ay - 12, "A, 16 x 16: lane, registers a0 to a3 by quarter", 13, "start");
   d.text(bx, by - 8, "B, 16 x 8", 13, "start");
-  d.text(dx - 0, dy - 8, "accumulator, 16 x 8 (upper half drawn)", 13, "start");
+  d.text(dx, dy - 8, "accumulator, 16 x 8 (upper half drawn)", 13, "start");
   for (int lane = 0; lane < 32; ++lane) {
     for (int reg = 0; reg < 4; ++reg) {
       for (int half = 0; half < 2; ++half) cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
       const Place place = d_fragment(lane, reg);
-      if (place.row < 8) cell(dx, dy - 0, {place.row, place.column}, lane, "register d" + std::to_string(reg));
+      if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, "register d" + std::to_string(reg));
     }
     for (int reg = 0; reg < 2; ++reg) {
       for (int half = 0; half < 2; ++half) cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));

@@ -1,0 +1,29 @@
+#include "exercise.hpp"
+
+namespace attention::exercise {
+
+// P costs a sector or two a request, V two, O two: the fewest that can carry the bytes.
+std::string sectors(const emulator::Profile& profile) {
+  const emulator::Counters c = counters_of(profile, "output_kernel");
+  if (c.global_load_requests == 0) return "no kernel whose name has 'output_kernel' loads anything";
+  const double loads = double(c.global_load_sectors) / double(c.global_load_requests);
+  const double stores = double(c.global_store_sectors) / double(c.global_store_requests ? c.global_store_requests : 1);
+  if (loads <= 2.1 && stores <= 2.1) return "";
+  char text[256];
+  std::snprintf(text, sizeof text,
+                "a load of output_kernel touches %.1f sectors and a store %.1f; 2 are enough.\n"
+                "           hint: lanes 0 to 31 of a warp should want 32 elements of V side by side, and one of P",
+                loads, stores);
+  return text;
+}
+
+const Task task = {.number = "01.1",
+                   .title = "which thread gets which element?",
+                   .cases = {{.shape = {.heads = 1, .seq_q = 64}},
+                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 37, .seq_kv = 50},
+                              .hint = "with 37 rows the last warps have threads past the end"},
+                             {.shape = {.heads = 2, .seq_q = 33, .seq_kv = 40, .causal = true}}},
+                   .questions = {sectors},
+                   .workspace_bytes = score_bytes};
+
+}  // namespace attention::exercise
