@@ -65,11 +65,11 @@ struct Timing {
 /// How long to measure; the defaults are the protocol of every recorded result.
 struct TimingOptions {
   int max_launches = 100;    ///< calls in a graph, fewer for long ones
-  double graph_us = 10'000;  ///< about as long as a graph of fewer calls shall take
-  int min_launches = 3;
+  double graph_us = 5'000;   ///< about as long as a graph of fewer calls shall take
+  int min_launches = 2;
   int replays = 50;  ///< fewer, but min_replays, where they would take longer than total_us
   int min_replays = 10;
-  double total_us = 600'000;
+  double total_us = 300'000;
   int warmup_replays = 3;
 };
 
