@@ -1,0 +1,43 @@
+#include "exercise.hpp"
+
+namespace attention::exercise {
+
+constexpr int kTiles = 4;  // of the first case: 256 keys
+
+// In each stretch between two barriers that multiplies, all but the last, a load must come before the first product.
+std::string loads_ahead(const emulator::Profile& profile) {
+  int ahead = 0;
+  for (const emulator::KernelProfile& kernel : profile.kernels) {
+    if (kernel.kernel.find("scores_kernel") == std::string::npos) continue;
+    bool loaded = false, multiplied = false;
+    for (const emulator::Event& event : kernel.events) {
+      if (event.warp != 0) continue;
+      if (event.kind == emulator::EventKind::block_barrier) loaded = multiplied = false;
+      if (event.kind == emulator::EventKind::global_load) loaded = true;
+      if (event.kind == emulator::EventKind::mma && !multiplied) {
+        multiplied = true;
+        ahead += loaded;
+      }
+    }
+  }
+  if (ahead >= kTiles - 1) return "";
+  return "of " + std::to_string(kTiles) + " tiles, " + std::to_string(ahead) + " are multiplied with the next one already asked for; all but the last should be";
+}
+
+std::string barriers(const emulator::Profile& profile) {
+  constexpr std::uint64_t kWarps = 2 * 4;  // two blocks of four warps
+  const std::uint64_t each = counters_of(profile, "scores_kernel").block_barriers / kWarps;
+  if (each <= kTiles + 1) return "";
+  return "a warp meets " + std::to_string(each) + " barriers for " + std::to_string(kTiles) +
+         " tiles; with two buffers one a tile is enough, and one before the first";
+}
+
+const Task task = {.number = "03.2",
+                   .title = "two buffers",
+                   .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 256}},
+                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 48, .seq_kv = 128, .causal = true}}},
+                   .fault_hint = "who may still read the buffer that this store goes to? there are two of them",
+                   .questions = {loads_ahead, barriers},
+                   .workspace_bytes = score_bytes};
+
+}  // namespace attention::exercise
