@@ -49,7 +49,6 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
     __syncthreads();
   }
   // [loop]
-  cp_async_wait<0>();
   for (int i = 0; i < 4 && first_row + i < p.seq_q; ++i) {
     half2* row = reinterpret_cast<half2*>(t.o + (size_t(head) * p.seq_q + first_row + i) * kHeadDim);
     row[lane_id] = __floats2half2_rn(o[i].x, o[i].y);
