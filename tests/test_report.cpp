@@ -248,7 +248,8 @@ TEST_CASE("only blocks of a document change") {
                                       "<!-- /results -->\nb\n<!-- results: shapes -->\n" + nothing +
                                       "<!-- /results -->c");
   CHECK_THROWS_AS(with_blocks("<!-- results: ladder -->\n", "f", none), InvalidInput);
-  CHECK_THROWS_AS(with_blocks("<!-- results: a -->\n<!-- results: b -->\n<!-- /results -->", "f", none),
+  CHECK_THROWS_AS(with_blocks("<!-- results: laddder -->\n<!-- /results -->", "f", none), InvalidInput);
+  CHECK_THROWS_AS(with_blocks("<!-- results: ladder -->\n<!-- results: shapes -->\n<!-- /results -->", "f", none),
                   InvalidInput);
 }
 

@@ -1,6 +1,7 @@
 #include "tables.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -19,7 +20,7 @@ constexpr const char* kNothing =
 // Three significant digits, and no exponent: 0.604, 13.6, 1251.
 std::string digits(double value) {
   if (!(value > 0)) return "0";
-  const int before_point = int(std::floor(std::log10(value))) + 1;
+  const int before_point = int(std::floor(std::log10(1.0005 * value))) + 1;  // 0.9996 is read as 1.00
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", std::clamp(3 - before_point, 0, 3), value);
   return text;
@@ -219,6 +220,11 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
     }
     const std::size_t contents = name_end + kOpenEnd.size();
     const std::string name = markdown.substr(open + kOpen.size(), name_end - open - kOpen.size());
+    const bool of_stage = name.size() > 3 && std::isdigit(name[0]) && std::isdigit(name[1]) && name[2] == '_';
+    if (name != "ladder" && name != "shapes" && !of_stage) {
+      throw InvalidInput(file + ": no results are called '" + name +
+                         "'; there is ladder, shapes or a stage's name");
+    }
     text += markdown.substr(at, contents - at) + block(name, all, to_root);
     at = close;
   }
@@ -229,21 +235,22 @@ std::string ladder_plot(const Results& results) {
   const auto rivals = of_kind(results, Kind::rival, kHeadline, "chain");
   const auto floors = of_kind(results, Kind::floor, "G128_T256", "chain");
   std::ostringstream plot;
-  plot << "set terminal svg size 860," << 110 + 24 * ours.size()
+  plot << "set terminal svg size 860," << 150 + 24 * ours.size()
        << " noenhanced font 'sans-serif,12' background 'white'\n"
        << "set title 'Microseconds a call, B=1 H=8 S=512 D=64, " << results.about("gpu") << "'\n"
        << "set logscale x\nset xrange [0.4:" << 2.5 * (ours.empty() ? 1 : ours.front()->median_us) << "]\n"
        << "set yrange [" << ours.size()
-       << ":-1.6]\nset key off\nset style fill solid\nset border 1\nset xtics nomirror\n"
+       << ":-3.3]\nset key off\nset style fill solid\nset border 1\nset xtics nomirror\n"
        << "set ytics nomirror scale 0\nset lmargin 30\nset xlabel 'us (log scale, shorter is faster)'\n";
-  const auto line = [&](const Measurement& at, const char* color, double height) {
+  const auto line = [&](const Measurement& at, const std::string& what, const char* color, double height) {
     plot << "set arrow from " << at.median_us << ",graph 0 to " << at.median_us << "," << height
          << " nohead lc rgb '" << color << "' dt 2\n"
-         << "set label '" << at.name.variant << " " << digits(at.median_us) << "' at " << at.median_us << ","
-         << height << " offset 0.4,0 font ',10' textcolor rgb '" << color << "'\n";
+         << "set label '" << what << " " << digits(at.median_us) << "' at " << at.median_us << "," << height
+         << " offset 0.4,0 font ',10' textcolor rgb '" << color << "'\n";
   };
-  for (std::size_t i = 0; i < rivals.size(); ++i) line(*rivals[i], "#b03060", i % 2 ? -0.7 : -1.3);
-  for (const Measurement* floor : floors) line(*floor, "#555555", -1.3);
+  for (std::size_t i = 0; i < rivals.size(); ++i)
+    line(*rivals[i], rivals[i]->name.variant, "#b03060", -0.7 - 0.7 * double(i % 4));
+  for (const Measurement* floor : floors) line(*floor, "launch floor", "#555555", -0.7);
   plot << "$ladder << END\n";
   int color = -1;
   std::string stage;
