@@ -95,7 +95,7 @@ def main():
     build = arguments.build.resolve()
     commands = json.loads((build / "compile_commands.json").read_text())
     stages = arguments.stage or sorted({m.group(1) for c in commands
-                                        for m in [re.search(r"kernels_(\d\d_\w+?)\.dir/", c["command"])] if m})
+                                        for m in [re.search(r"kernels_(\d\d_\w+?)(?<!_traced)\.dir/", c["command"])] if m})
 
     rows, survivors = [], 0
     print(f"{'stage':10} {'line':>5}  {'without':20} {'plain run':34} checked run")

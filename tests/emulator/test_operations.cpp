@@ -15,7 +15,6 @@ using attention::RawDeviceBuffer;
 
 namespace {
 
-constexpr auto kNoBands = RawDeviceBuffer::Guards::none;
 constexpr auto kBands = RawDeviceBuffer::Guards::bands;
 
 void run(cudaError_t launched) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -183,7 +184,14 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
                    .traced_blocks = {}};
   const std::uint64_t blocks = std::uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
   const Options& chosen = options();
-  job.trace = (chosen.check || chosen.profile) && job.image->traced();
+  job.trace = chosen.check || chosen.profile;
+  if (job.trace && !job.image->traced()) {
+    // Silence would be taken for a clean bill.
+    std::fprintf(stderr,
+                 "emulated device: %s cannot be checked or counted, its kernels in %s are not traced\n",
+                 launch.kernel.c_str(), job.image->path().c_str());
+    return cudaErrorNotSupported;
+  }
   if (job.trace) job.traced_blocks = traced_blocks(blocks, chosen.traced_blocks);
   DeviceMemory::instance().begin_launch();
   set_reported_kernel(launch.kernel.c_str());

@@ -37,6 +37,10 @@ void RaceChecker::begin_block(Worker& worker) {
     in_flight_.assign(cells, false);
   }
   any_in_flight_ = false;
+  // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing to serve
+  // elsewhere.
+  for (const std::size_t chunk : used_chunks_) free_chunks_.push_back(std::move(global_[chunk]));
+  used_chunks_.clear();
   if (global_.empty()) global_.resize((DeviceMemory::instance().range_bytes() >> kChunkShift) + 1);
 }
 
@@ -111,7 +115,14 @@ void RaceChecker::shared_access(std::ptrdiff_t offset, int bytes, Access access,
 
 RaceChecker::Cell* RaceChecker::global_cells(const char* address) {
   const std::size_t chunk = std::size_t(address - DeviceMemory::instance().base()) >> kChunkShift;
-  if (!global_[chunk]) global_[chunk] = std::make_unique<Cell[]>(kCellsPerChunk);
+  if (global_[chunk]) return global_[chunk].get();
+  used_chunks_.push_back(chunk);
+  if (free_chunks_.empty()) {
+    global_[chunk] = std::make_unique<Cell[]>(kCellsPerChunk);
+  } else {
+    global_[chunk] = std::move(free_chunks_.back());
+    free_chunks_.pop_back();
+  }
   return global_[chunk].get();
 }
 

@@ -87,7 +87,11 @@ class RaceChecker {
   std::vector<Cell> shared_;
   std::vector<bool> in_flight_;
   bool any_in_flight_ = false;
-  std::vector<std::unique_ptr<Cell[]>> global_;  // by 64 KB of device memory, made where first needed
+  // Shadow of global memory, by 64 KB of it, made where a block first touches it and used again by the next
+  // block.
+  std::vector<std::unique_ptr<Cell[]>> global_;
+  std::vector<std::size_t> used_chunks_;
+  std::vector<std::unique_ptr<Cell[]>> free_chunks_;
 };
 
 }  // namespace emulator
