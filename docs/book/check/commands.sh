@@ -3,6 +3,7 @@
 # repository, as a reader would. Above each block of commands in book/*.md stands what is to become of it:
 #   <!-- run -->          run; every command must exit 0
 #   <!-- run exit=N -->   run; every command must exit N
+#   <!-- exercise -->     run; exits 1, or 0 where the reader has solved it
 #   <!-- ci -->           not run here: a part of ./test, which calls this script
 #   <!-- gpu -->          not run here: needs a GPU
 # Where BUILD_FOLDER is not build/emulated, programs are taken from there and ./run and ./test are left out.
@@ -24,7 +25,7 @@ done
 
 # "KIND EXIT FILE:LINE COMMAND", one a command.
 commands=$(awk '
-  /^<!-- (run|ci|gpu)( exit=[0-9]+)? -->$/ { kind = $2; code = 0; if ($3 ~ /^exit=/) code = substr($3, 6); marked = FNR; next }
+  /^<!-- (run|exercise|ci|gpu)( exit=[0-9]+)? -->$/ { kind = $2; code = 0; if ($3 ~ /^exit=/) code = substr($3, 6); marked = FNR; next }
   /^```sh/ { inside = 1; if (marked != FNR - 1) print "unmarked 0 " FILENAME ":" FNR " -"; next }
   /^```/ { inside = 0; next }
   inside && NF && !/^#/ { sub(/ +#.*/, ""); print kind, code, FILENAME ":" FNR, $0 }
@@ -51,6 +52,7 @@ while read -r kind code place command; do
   got=0
   sh -c "$command" >"$log" 2>&1 </dev/null || got=$?
   ran=$((ran + 1))
+  [ "$kind" != exercise ] || { [ "$got" -ne 0 ] && code=1; }
   if [ "$got" -ne "$code" ]; then
     echo "$place: '$command' exits $got, not $code:"
     tail -n 20 "$log"
