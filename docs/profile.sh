@@ -26,50 +26,42 @@ gpu_answers || die "no GPU answers (nvidia-smi lists none)" 3
 command -v ncu >/dev/null || die "there is no ncu; it comes with the CUDA Toolkit as Nsight Compute" 3
 build gpu "$stage"
 
-# What each is for, in the words of the book:
-#   time, share of the peak of SMs and of device memory
-#   bytes that device memory and L2 moved
-#   global loads: sectors for each request (4 for 16 aligned bytes a lane is 16; 32 is a sector a lane)
-#   shared memory: wavefronts, and those that bank conflicts added
-#   instructions, share of cycles with the tensor pipe at work, warps that were there
-metrics=gpu__time_duration.sum
-for metric in \
-  sm__throughput.avg.pct_of_peak_sustained_elapsed dram__throughput.avg.pct_of_peak_sustained_elapsed \
-  dram__bytes_read.sum dram__bytes_write.sum lts__t_bytes.sum \
-  l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum \
-  l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio \
-  l1tex__data_pipe_lsu_wavefronts_mem_shared.sum \
-  l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum \
-  smsp__inst_executed.sum sm__inst_executed_pipe_tensor.sum \
-  sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active \
-  sm__warps_active.avg.pct_of_peak_sustained_active launch__registers_per_thread; do
-  metrics=$metrics,$metric
-done
+# The counters, and what a reader calls them. 16 aligned bytes a lane are 16 sectors a request; a sector of its own for
+# every lane is 32. Wavefronts are passes through shared memory; conflicts are those that bank conflicts added.
+counters='
+gpu__time_duration.sum|time
+sm__throughput.avg.pct_of_peak_sustained_elapsed|SMs, of their peak
+dram__throughput.avg.pct_of_peak_sustained_elapsed|device memory, of its peak
+dram__bytes_read.sum|device memory read
+dram__bytes_write.sum|device memory written
+lts__t_bytes.sum|L2 traffic
+l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum|global load requests
+l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum|global load sectors
+l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio|sectors a global load request
+l1tex__data_pipe_lsu_wavefronts_mem_shared.sum|shared memory wavefronts
+l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum|bank conflicts of loads
+l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum|bank conflicts of stores
+smsp__inst_executed.sum|warp instructions
+sm__inst_executed_pipe_tensor.sum|tensor core instructions
+sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active|tensor cores at work
+sm__warps_active.avg.pct_of_peak_sustained_active|warps resident, of the most
+launch__registers_per_thread|registers a thread'
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-ncu --clock-control none --metrics "$metrics" "build/gpu/bin/$stage" --no-check --no-time "$@" >"$log" 2>&1 || status=$?
+ncu --clock-control none --metrics "$(printf '%s' "$counters" | sed '/^$/d; s/|.*//' | paste -sd, -)" \
+  "build/gpu/bin/$stage" --no-check --no-time "$@" >"$log" 2>&1 || status=$?
 if grep -q ERR_NVGPUCTRPERM "$log"; then
   die "this user may not read the GPU's counters; run as root, or load the driver with NVreg_RestrictProfilingToAdminUsers=0" 3
 fi
-# The metrics' long names, in the same order, as a reader says them; ncu's own progress is left out.
-sed -e '/^==PROF==/d' \
-  -e 's/gpu__time_duration.sum/time                         /' \
-  -e 's/sm__throughput.avg.pct_of_peak_sustained_elapsed/SMs, of their peak/' \
-  -e 's/dram__throughput.avg.pct_of_peak_sustained_elapsed/device memory, of its peak/' \
-  -e 's/dram__bytes_read.sum/device memory read/' \
-  -e 's/dram__bytes_write.sum/device memory written/' \
-  -e 's/lts__t_bytes.sum/L2 traffic/' \
-  -e 's/l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum/global load requests/' \
-  -e 's/l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum/global load sectors/' \
-  -e 's/l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio/global load sectors a request/' \
-  -e 's/l1tex__data_pipe_lsu_wavefronts_mem_shared.sum/shared memory wavefronts/' \
-  -e 's/l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum/bank conflicts of loads/' \
-  -e 's/l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum/bank conflicts of stores/' \
-  -e 's/smsp__inst_executed.sum/warp instructions/' \
-  -e 's/sm__inst_executed_pipe_tensor.sum/tensor core instructions/' \
-  -e 's/sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active/tensor cores at work/' \
-  -e 's/sm__warps_active.avg.pct_of_peak_sustained_active/warps resident, of the most/' \
-  -e 's/launch__registers_per_thread/registers a thread/' "$log"
+# ncu's own words about its progress and its tables' frames are left out.
+printf '%s\n' "$counters" | awk -F'|' '
+  FILENAME == "-" { if (NF == 2) called[$1] = $2; next }
+  /^==PROF==/ || /^ *-+ -/ || /^ *-+$/ || /Metric Name +Metric Unit/ || /Section: Command line/ { next }
+  {
+    fields = split($0, field, " ")
+    if (field[1] in called) printf "    %-32s %18s %s\n", called[field[1]], field[fields], (fields > 2 ? field[2] : "")
+    else print
+  }' - "$log"
 [ $status -eq 0 ] || die "ncu or the program failed; its words are above" 1

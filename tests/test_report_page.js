@@ -64,6 +64,12 @@
   check(outside.length === 0, `loads ${outside}`);
   const files = window.attentionData.results.length;
   check(charts.ladder.data.datasets.length === files, `${charts.ladder.data.datasets.length} datasets of ${files} files`);
+  const runs = document.getElementById('runs');
+  if (window.attentionData.runs.length) {
+    check(/no times/.test(runs.textContent) && /1234567/.test(runs.textContent), 'the run lacks its note or its counters');
+  } else {
+    check(runs.hidden, 'a run is shown where there is none');
+  }
   const verdict = faults.length ? `wrong: ${faults.join('; ')}` : 'right';
   document.body.dataset.verdict = verdict;
   window.parent.postMessage(verdict, '*');

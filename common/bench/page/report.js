@@ -21,8 +21,9 @@
   const fileName = file => results[file].label;
   const shown = row => !hidden.has(row.who);
   const unique = values => [...new Set(values)];
-  const digits = value => value === null || value === undefined ? '' : Number(value.toPrecision(3)).toLocaleString(
-    'en', {maximumSignificantDigits: 3, useGrouping: false});
+  // Counts whole, everything else to three digits.
+  const digits = value => value === null || value === undefined ? '' : Number.isInteger(value) ? String(value) :
+    Number(value.toPrecision(3)).toLocaleString('en', {maximumSignificantDigits: 3, useGrouping: false});
   const family = row => `H=${row.heads} D=${row.head_dim}${row.causal ? ' causal' : ''}`;
   const withAlpha = (hex, alpha) => hex + Math.round(255 * alpha).toString(16).padStart(2, '0');
 
@@ -390,13 +391,14 @@
     for (const run of runs) {
       section.hidden = false;
       const counters = unique(run.rows.flatMap(row => Object.keys(row.counters)));
+      const timed = run.rows.some(row => row.us !== null);
+      const note = !run.emulated ? 'Checked and timed here.' : 'The emulated device checks and counts; it has no times. ' +
+        (results.length ? 'The times below are recorded ones, of the GPU they name.' : 'No times are recorded yet.');
       section.append(
-        element('p', {textContent: `${run.problem} on ${run.device}. ` + (run.emulated
-          ? 'The emulated device checks and counts and has no times; the times below are recorded ones, of the GPU they name.'
-          : 'Checked and timed here.')}),
-        table(['variant', 'verdict', 'largest error', 'tolerance', 'us', ...counters],
-          run.rows.map(row => [`${row.stage}/${row.variant}`, row.verdict, row.error, row.tolerance, row.us,
-                               ...counters.map(name => row.counters[name] === undefined ? null : row.counters[name])])));
+        element('p', {textContent: `${run.problem} on ${run.device}. ${note}`}),
+        table(['variant', 'verdict', 'largest error', 'tolerance', ...(timed ? ['us'] : []), ...counters],
+          run.rows.map(row => [`${row.stage}/${row.variant}`, row.verdict, row.error, row.tolerance,
+                               ...(timed ? [row.us] : []), ...counters.map(name => row.counters[name])])));
     }
   }
 
