@@ -1,5 +1,6 @@
 // Loads every page of the book in a frame, at the width of a desk and of a phone, and reports what is wrong as text.
-// check.sh runs it in headless Chromium, once in light and once in dark. `pages` and `dark` come from check.sh.
+// check.sh runs it in headless Chromium, once in light and once in dark. `pages`, `others` (files in
+// folders below) and `dark` come from check.sh.
 'use strict';
 
 const problems = [];
@@ -36,8 +37,8 @@ function checkLinks() {
     }
     const [file, anchor] = href.split('#');
     const target = file === '' ? page : file;
-    if (!anchors.has(target)) complain(page, 'no such page: ' + href);
-    else if (anchor && !anchors.get(target).has(decodeURIComponent(anchor))) complain(page, 'no such anchor: ' + href);
+    if (!anchors.has(target) && !others.includes(target)) complain(page, 'no such page: ' + href);
+    else if (anchor && anchors.has(target) && !anchors.get(target).has(decodeURIComponent(anchor))) complain(page, 'no such anchor: ' + href);
   }
 }
 

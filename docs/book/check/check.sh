@@ -26,6 +26,8 @@ for mode in light dark; do
     [ $mode = dark ] && echo 'const dark = true;' || echo 'const dark = false;'
     echo 'const pages = ['
     (cd "$folder/html" && ls ./*.html) | sed "s|^\./\(.*\)|'\1',|"
+    echo ']; const others = ['
+    (cd "$folder/html" && ls ./*/*.html 2>/dev/null) | sed "s|^\./\(.*\)|'\1',|"
     echo '];</script><script>'
     cat "$here/check.js"
     echo '</script>'

@@ -174,6 +174,13 @@ void finish_code_and_tables(Page& page) {
 
 Page read_page(const fs::path& path) {
   Page page = {path.filename().string(), {}, read_file(path), {}};
+  // Chapters name pictures as they lie in the repository; here they lie beside the pages.
+  page.html = replaced(page.html, "src=\"../docs/", "src=\"");
+  if (!fs::exists(path.parent_path() / "charts")) {
+    page.html = rewritten(page.html, "<div class=\"charts\">", "</div>", [](std::string_view) {
+      return "<p class=\"none-yet\">Nothing was recorded to make charts of when this book was built, or Chart.js is missing.</p>";
+    });
+  }
   const std::size_t title = page.html.find("<div class=\"title\">");
   if (title == page.html.npos) return page;
   const std::size_t end = page.html.find("</div>", title);
