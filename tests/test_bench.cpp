@@ -1,6 +1,7 @@
 // bench as its user meets it where there is no GPU to measure.
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 

@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention/error.hpp"
@@ -371,6 +372,9 @@ Options parse_options(int argc, char** argv) {
 
 void add_context(const Options& options, const std::string& command) {
   for (const auto& [key, value] : gpu_context()) benchmark::AddCustomContext(key, value);
+  benchmark::AddCustomContext("flop",
+                              "4 * head_dim for each pair of query and key that the mask lets through");
+  benchmark::AddCustomContext("traffic", "Q, K and V read once, O written once");
   benchmark::AddCustomContext("rivals", peers::versions().empty() ? "none" : peers::versions());
   benchmark::AddCustomContext("commit", options.commit);
   benchmark::AddCustomContext("dirty", options.dirty ? "true" : "false");

@@ -349,7 +349,7 @@
     place('waterfall', 'What each idea bought', 'From the time of the variant before to its own; green is faster, red slower.');
     if (families.length) {
       place('times', 'Time against sequence length', 'Mode chain. Every stage\'s default variant and the rivals.');
-      place('rates', 'TFLOP/s against sequence length', 'Masked pairs are not counted. The ceiling is a large matrix product of ' +
+      place('rates', 'TFLOP/s against sequence length', 'FLOP: 4 x head_dim for each pair of query and key that the mask lets through. The ceiling is a large matrix product of ' +
         'the same library in the same run.');
     }
     place('roofline', 'Roofline', 'Mode chain. The roof is what a copy and a large matrix product reached in the same run. Points far ' +
