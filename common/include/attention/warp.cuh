@@ -30,14 +30,4 @@ __device__ __forceinline__ float warp_reduce_sum(float value) {
   return value;
 }
 
-// The names before these; to go when no stage uses them.
-template <int Lanes = 32>
-__device__ __forceinline__ float warp_max(float value) {
-  return warp_reduce_max<Lanes>(value);
-}
-template <int Lanes = 32>
-__device__ __forceinline__ float warp_sum(float value) {
-  return warp_reduce_sum<Lanes>(value);
-}
-
 }  // namespace attention
