@@ -89,7 +89,7 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--stage", action="append", help="only this stage; may be given again")
     parser.add_argument("--limit", type=int, default=0, help="at most so many mutants a stage, spread over the file")
-    parser.add_argument("--shape", default="--heads 2 --seq-q 200", help="options of the stages' programs")
+    parser.add_argument("--shape", default="--heads 2 --seq-q 70 --seq-kv 1100", help="options of the stages' programs")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     build = arguments.build.resolve()
