@@ -23,6 +23,9 @@ missing_packages() {
   can_include nlohmann/json.hpp || echo nlohmann-json3-dev
   can_include catch2/catch.hpp catch2/catch_all.hpp || echo catch2
   can_include boost/context/detail/fcontext.hpp || echo libboost-context-dev
+  can_include benchmark/benchmark.h || echo libbenchmark-dev
+  [ -f /usr/share/javascript/chart.js/chart.min.js ] || echo libjs-chart.js
+  command -v gnuplot >/dev/null || echo gnuplot-nox
 }
 
 install_missing() {
