@@ -45,6 +45,9 @@ function checkLinks() {
 function checkPage(where, doc, width) {
   const win = doc.defaultView;
   if (doc.querySelector('.katex-error')) complain(where, 'TeX: ' + doc.querySelector('.katex-error').title);
+  // A command that KaTeX does not know is set in its error colour.
+  const unknown = doc.querySelector('.katex [style*="#cc0000"], .katex [style*="204, 0, 0"], .katex [mathcolor="#cc0000"]');
+  if (unknown) complain(where, 'TeX: ' + unknown.textContent);
   for (const e of doc.querySelectorAll('.textblock p, .textblock li, .textblock td, figcaption')) {
     const text = [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join(' ');
     if (/\\\(|\\\[|\\f[$[{]|\\begin\{/.test(text)) complain(where, 'TeX that was not set: ' + text.slice(0, 80));

@@ -52,7 +52,7 @@ while read -r kind code place command; do
   got=0
   sh -c "$command" >"$log" 2>&1 </dev/null || got=$?
   ran=$((ran + 1))
-  [ "$kind" != exercise ] || { [ "$got" -ne 0 ] && code=1; }
+  if [ "$kind" = exercise ] && [ "$got" -ne 0 ]; then code=1; fi
   if [ "$got" -ne "$code" ]; then
     echo "$place: '$command' exits $got, not $code:"
     tail -n 20 "$log"

@@ -1,5 +1,5 @@
-// The main of every exercise: runs the kernel on the cases of its task, with every check of the emulated device on, and
-// says in words what is still wrong. Exit code 0 when it is solved, 1 when it is not.
+// The main of every exercise: runs the kernel on the cases of its task, with every check of the emulated
+// device on, and says in words what is still wrong. Exit code 0 when it is solved, 1 when it is not.
 #include <iostream>
 
 #include "attention/compare.hpp"
@@ -18,7 +18,9 @@ emulator::Counters counters_of(const emulator::Profile& profile, const std::stri
   return sum;
 }
 
-std::size_t score_bytes(const Problem& problem) { return problem.score_elements() * sizeof(float); }
+std::size_t score_bytes(const Problem& problem) {
+  return problem.score_elements() * sizeof(float);
+}
 
 namespace {
 
@@ -36,8 +38,8 @@ bool run_case(const Variant& variant, const Case& c) {
   try {
     Session session(problem, inputs);
     const Outcome outcome = session.run(variant);
-    const Comparison comparison =
-        compare(outcome.o, expected.o, expected.tolerance, expected.tainted_rows, std::size_t(problem.head_dim));
+    const Comparison comparison = compare(outcome.o, expected.o, expected.tolerance, expected.tainted_rows,
+                                          std::size_t(problem.head_dim));
     if (!comparison.ok) return wrong(comparison.message);
     for (const std::string& damage : outcome.damage) return wrong(damage);
   } catch (const CudaError& error) {
@@ -68,8 +70,8 @@ int check(const std::string& file) {
   const std::size_t faults = emulator::report_count();
   if (faults > 0) {
     ++failed;
-    std::cout << "  faults   the emulated device reports " << faults << ", the first at line " << emulator::reports()[0].line << ": "
-              << emulator::reports()[0].message << '\n';
+    std::cout << "  faults   the emulated device reports " << faults << ", the first at line "
+              << emulator::reports()[0].line << ": " << emulator::reports()[0].message << '\n';
     if (!task.fault_hint.empty()) std::cout << "           hint: " << task.fault_hint << '\n';
   }
   for (Question* question : task.questions) {
@@ -81,7 +83,8 @@ int check(const std::string& file) {
   }
 
   if (failed > 0) {
-    std::cout << "\nNot solved yet: " << failed << " of " << checks << (failed == 1 ? " checks fails" : " checks fail") << ". The kernel is " << file << "\n";
+    std::cout << "\nNot solved yet: " << failed << " of " << checks
+              << (failed == 1 ? " checks fails" : " checks fail") << ". The kernel is " << file << "\n";
     return 1;
   }
   std::cout << "\nSolved: all " << checks << " checks pass.\n";

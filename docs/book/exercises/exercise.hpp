@@ -8,8 +8,9 @@
 #include "attention/stage.hpp"
 #include "emulator/emulator.hpp"
 
-// What an exercise is: a kernel with a hole (exercise.cu), the same without (solution.cu), and what is asked of it
-// (check.cpp). checker.cpp, linked to all of them, runs it on the emulated device and says what is still wrong.
+// What an exercise is: a kernel with a hole (exercise.cu), the same without (solution.cu), and what is asked
+// of it (check.cpp). checker.cpp, linked to all of them, runs it on the emulated device and says what is
+// still wrong.
 namespace attention::exercise {
 
 /// The kernel's launch function: what the reader works on. head_dim is 64 in every exercise.

@@ -19,10 +19,16 @@ __device__ inline int visible_keys(const Problem& p, int row) {
 }
 
 // Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) { return head / (p.heads / p.kv_heads); }
+__device__ inline int kv_head_of(const Problem& p, int head) {
+  return head / (p.heads / p.kv_heads);
+}
 
-inline unsigned ceil_div(int a, int b) { return unsigned((a + b - 1) / b); }
-inline unsigned all_heads(const Problem& p) { return unsigned(p.batch * p.heads); }
+inline unsigned ceil_div(int a, int b) {
+  return unsigned((a + b - 1) / b);
+}
+inline unsigned all_heads(const Problem& p) {
+  return unsigned(p.batch * p.heads);
+}
 
 // P[head, row, key] = softmax(scale Q K^T): one warp a row, lanes on neighbouring elements.
 static __global__ void probabilities_kernel(Problem p, Tensors t, float* p_gmem) {
@@ -38,7 +44,8 @@ static __global__ void probabilities_kernel(Problem p, Tensors t, float* p_gmem)
   float m = -INFINITY, l = 0.f;
   for (int key = 0; key < keys; ++key) {
     float s = 0.f;
-    for (int d = lane_id; d < kHeadDim; d += 32) s += __half2float(q[d]) * __half2float(k[key * kHeadDim + d]);
+    for (int d = lane_id; d < kHeadDim; d += 32)
+      s += __half2float(q[d]) * __half2float(k[key * kHeadDim + d]);
     s = warp_reduce_sum(s) * p.scale;
     if (lane_id == 0) prob[key] = s;
     const float m_new = fmaxf(m, s);
@@ -49,18 +56,22 @@ static __global__ void probabilities_kernel(Problem p, Tensors t, float* p_gmem)
   for (int key = lane_id; key < p.seq_kv; key += 32) prob[key] = key < keys ? __expf(prob[key] - m) / l : 0.f;
 }
 
-inline cudaError_t launch_probabilities(const Problem& p, const Tensors& t, float* p_gmem, cudaStream_t stream) {
-  return launch(probabilities_kernel, dim3(ceil_div(p.seq_q, 4), all_heads(p)), dim3(128), 0, stream, p, t, p_gmem);
+inline cudaError_t launch_probabilities(const Problem& p, const Tensors& t, float* p_gmem,
+                                        cudaStream_t stream) {
+  return launch(probabilities_kernel, dim3(ceil_div(p.seq_q, 4), all_heads(p)), dim3(128), 0, stream, p, t,
+                p_gmem);
 }
 
-// O = softmax(S) V with S in memory, [head, row, key], masked keys not read: one warp a row, two columns a lane.
+// O = softmax(S) V with S in memory, [head, row, key], masked keys not read: one warp a row, two columns a
+// lane.
 static __global__ void softmax_output_kernel(Problem p, Tensors t, const float* s_gmem) {
   const int lane_id = threadIdx.x % 32;
   const int row = blockIdx.x * 4 + threadIdx.x / 32;
   const int head = blockIdx.y;
   if (row >= p.seq_q) return;
   const float* s = s_gmem + (size_t(head) * p.seq_q + row) * p.seq_kv;
-  const half2* v = reinterpret_cast<const half2*>(t.v + size_t(kv_head_of(p, head)) * p.seq_kv * kHeadDim) + lane_id;
+  const half2* v =
+      reinterpret_cast<const half2*>(t.v + size_t(kv_head_of(p, head)) * p.seq_kv * kHeadDim) + lane_id;
   const int keys = visible_keys(p, row);
 
   float m = -INFINITY, l = 0.f;
@@ -79,8 +90,10 @@ static __global__ void softmax_output_kernel(Problem p, Tensors t, const float* 
       __floats2half2_rn(o.x * inverse, o.y * inverse);
 }
 
-inline cudaError_t launch_softmax_output(const Problem& p, const Tensors& t, const float* s_gmem, cudaStream_t stream) {
-  return launch(softmax_output_kernel, dim3(ceil_div(p.seq_q, 4), all_heads(p)), dim3(128), 0, stream, p, t, s_gmem);
+inline cudaError_t launch_softmax_output(const Problem& p, const Tensors& t, const float* s_gmem,
+                                         cudaStream_t stream) {
+  return launch(softmax_output_kernel, dim3(ceil_div(p.seq_q, 4), all_heads(p)), dim3(128), 0, stream, p, t,
+                s_gmem);
 }
 
 }  // namespace attention::exercise

@@ -1,10 +1,10 @@
-// book_chapters ROOT FOLDER: copies the chapters, ROOT/book/*.md, to FOLDER, where Doxygen reads them, and puts in place
-// what they quote of a stage's README.md. A line of a chapter that says
+// book_chapters ROOT FOLDER: copies the chapters, ROOT/book/*.md, to FOLDER, where Doxygen reads them, and
+// puts in place what they quote of a stage's README.md. A line of a chapter that says
 //
 //   <!-- readme: 04_fused | ## Looking back | ## Limits -->
 //
-// becomes the text between two lines of stages/04_fused/README.md, both left out. A line that is not there is an
-// error: a quotation must not disappear unseen.
+// becomes the text between two lines of stages/04_fused/README.md, both left out. A line that is not there is
+// an error: a quotation must not disappear unseen.
 #include <string>
 #include <vector>
 
@@ -22,10 +22,12 @@ std::string quoted(const fs::path& root, const std::string& directive) {
     parts.emplace_back(trimmed(rest.substr(0, bar)));
     rest.remove_prefix(std::min(bar + 3, rest.size()));
   }
-  if (parts.size() != 3) throw std::runtime_error("expected 'readme: STAGE | FIRST LINE | LAST LINE', got '" + directive + "'");
-  const fs::path readme = root / "stages" / parts[0] / "README.md";
+  if (parts.size() != 3)
+    throw std::runtime_error("expected 'readme: STAGE | FIRST LINE | LAST LINE', got '" + directive + "'");
+  const bool other_file = parts[0].find('/') != std::string::npos;
+  const fs::path readme = root / "stages" / (other_file ? parts[0] : parts[0] + "/README.md");
   std::string text;
-  bool inside = false, closed = false;
+  bool inside = false, closed = parts[2] == "(end)";
   for (const std::string& line : split_lines(read_file(readme))) {
     if (inside && line == parts[2]) {
       closed = true;
@@ -35,7 +37,8 @@ std::string quoted(const fs::path& root, const std::string& directive) {
     if (line == parts[1]) inside = true;
   }
   if (!inside) throw std::runtime_error(readme.string() + " has no line '" + parts[1] + "'");
-  if (!closed) throw std::runtime_error(readme.string() + " has no line '" + parts[2] + "' after '" + parts[1] + "'");
+  if (!closed)
+    throw std::runtime_error(readme.string() + " has no line '" + parts[2] + "' after '" + parts[1] + "'");
   return text;
 }
 
@@ -68,7 +71,8 @@ int main(int argc, char** argv) {
     book::fs::create_directories(folder);
     for (const auto& entry : book::fs::directory_iterator(root / "book")) {
       const book::fs::path chapter = entry.path();
-      if (chapter.extension() == ".md") book::write_file(folder / chapter.filename(), book::woven(root, chapter));
+      if (chapter.extension() == ".md")
+        book::write_file(folder / chapter.filename(), book::woven(root, chapter));
     }
   });
 }

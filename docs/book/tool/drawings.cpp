@@ -1,5 +1,6 @@
-// book_drawings FOLDER: writes the book's drawings, figure_<name>.html, each an SVG whose colours are classes of
-// book.css. Positions and colours of everything that stands for memory or a fragment come from layouts.hpp.
+// book_drawings FOLDER: writes the book's drawings, figure_<name>.html, each an SVG whose colours are classes
+// of book.css. Positions and colours of everything that stands for memory or a fragment come from
+// layouts.hpp.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -15,16 +16,20 @@ namespace {
 
 class Drawing {
  public:
-  Drawing(double width, double height, const std::string& title) : width_(width), height_(height), title_(title) {}
+  Drawing(double width, double height, const std::string& title)
+      : width_(width), height_(height), title_(title) {}
 
-  void rect(double x, double y, double w, double h, const std::string& classes, const std::string& hover = "") {
-    body_ += "<rect x=\"" + n(x) + "\" y=\"" + n(y) + "\" width=\"" + n(w) + "\" height=\"" + n(h) + "\" rx=\"2\" class=\"" +
-             classes + "\">" + (hover.empty() ? "" : "<title>" + escaped(hover) + "</title>") + "</rect>\n";
+  void rect(double x, double y, double w, double h, const std::string& classes,
+            const std::string& hover = "") {
+    body_ += "<rect x=\"" + n(x) + "\" y=\"" + n(y) + "\" width=\"" + n(w) + "\" height=\"" + n(h) +
+             "\" rx=\"2\" class=\"" + classes + "\">" +
+             (hover.empty() ? "" : "<title>" + escaped(hover) + "</title>") + "</rect>\n";
   }
-  void text(double x, double y, const std::string& words, double size = 13, const std::string& anchor = "middle",
-            const std::string& classes = "") {
-    body_ += "<text x=\"" + n(x) + "\" y=\"" + n(y) + "\" font-size=\"" + n(size) + "\" text-anchor=\"" + anchor + "\"" +
-             (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" + escaped(words) + "</text>\n";
+  void text(double x, double y, const std::string& words, double size = 13,
+            const std::string& anchor = "middle", const std::string& classes = "") {
+    body_ += "<text x=\"" + n(x) + "\" y=\"" + n(y) + "\" font-size=\"" + n(size) + "\" text-anchor=\"" +
+             anchor + "\"" + (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" + escaped(words) +
+             "</text>\n";
   }
   // A box with a line of words in its middle, and a smaller one below.
   void box(double x, double y, double w, double h, const std::string& words, const std::string& below = "",
@@ -39,14 +44,16 @@ class Drawing {
   }
 
   void save(const std::filesystem::path& folder, const std::string& name, const std::string& caption) {
-    std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + n(width_) + " " + n(height_) + "\" width=\"" +
-                      n(width_) + "\" role=\"img\" aria-label=\"" + escaped(title_) + "\">\n<defs><marker id=\"tip-" + name +
-                      "\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
-                      "<path d=\"M0 0 8 4 0 8z\" class=\"tip\"/></marker></defs>\n" +
-                      replaced(body_, "tip-" + mark_, "tip-" + name) + "</svg>";
+    std::string svg =
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + n(width_) + " " + n(height_) +
+        "\" width=\"" + n(width_) + "\" role=\"img\" aria-label=\"" + escaped(title_) +
+        "\">\n<defs><marker id=\"tip-" + name +
+        "\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
+        "<path d=\"M0 0 8 4 0 8z\" class=\"tip\"/></marker></defs>\n" +
+        replaced(body_, "tip-" + mark_, "tip-" + name) + "</svg>";
     write_file(folder / ("figure_" + name + ".html"),
-               "<figure id=\"figure_" + name + "\"><div class=\"scroll\" tabindex=\"0\">" + svg + "</div>\n<figcaption>" + caption +
-                   "</figcaption></figure>\n");
+               "<figure id=\"figure_" + name + "\"><div class=\"scroll\" tabindex=\"0\">" + svg +
+                   "</div>\n<figcaption>" + caption + "</figcaption></figure>\n");
   }
 
  private:
@@ -61,7 +68,9 @@ class Drawing {
   const std::string mark_ = "@";
 };
 
-std::string colour(int i, const std::string& more = " soft") { return "c" + std::to_string(i % 8) + more; }
+std::string colour(int i, const std::string& more = " soft") {
+  return "c" + std::to_string(i % 8) + more;
+}
 
 void hierarchy(const std::filesystem::path& folder) {
   Drawing d(760, 330, "An SM with its warps, registers and shared memory; L2 and device memory below");
@@ -80,7 +89,8 @@ void hierarchy(const std::filesystem::path& folder) {
   d.arrow(620, 216, 620, 238);
   d.arrow(380, 275, 380, 285);
   d.save(folder, "hierarchy",
-         "Where a number can be. Each step down is larger, further away and shared by more threads. A scheduler issues one "
+         "Where a number can be. Each step down is larger, further away and shared by more threads. A "
+         "scheduler issues one "
          "instruction of one of its warps in a clock.");
 }
 
@@ -97,13 +107,15 @@ void coalescing(const std::filesystem::path& folder) {
   Drawing d(760, 250, "A warp reads one element a lane: a row apart, or side by side");
   const auto panel = [&](double y, long stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
-    for (int lane = 0; lane < 32; ++lane) d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), "lane " + std::to_string(lane));
+    for (int lane = 0; lane < 32; ++lane)
+      d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), "lane " + std::to_string(lane));
     const int shown = 32;
     for (int sector = 0; sector < shown; ++sector) {
       bool touched = false;
       int first_lane = 0;
       for (int lane = 31; lane >= 0; --lane) {
-        if (sector_of(lane * stride) == (stride > 32 ? sector * (stride / 32) : sector)) touched = true, first_lane = lane;
+        if (sector_of(lane * stride) == (stride > 32 ? sector * (stride / 32) : sector))
+          touched = true, first_lane = lane;
       }
       d.rect(20 + 22.5 * sector, y + 62, 21, 22, touched ? colour(first_lane / 4) : "box",
              touched ? "a sector of 32 bytes that the request touches" : "a sector that it does not touch");
@@ -113,7 +125,8 @@ void coalescing(const std::filesystem::path& folder) {
   panel(20, 128, "a row of 128 bytes apart: " + std::to_string(sectors(128, 2)) + " sectors for 64 bytes");
   panel(142, 2, "side by side: " + std::to_string(sectors(2, 2)) + " sectors for the same 64 bytes");
   d.save(folder, "coalescing",
-         "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart (head_dim 64), and each needs "
+         "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart "
+         "(head_dim 64), and each needs "
          "a sector of its own (the boxes are one sector of each row); below they are neighbours in a row.");
 }
 
@@ -122,7 +135,10 @@ void tiles(const std::filesystem::path& folder) {
   const double x = 260, y = 110, cell = 26;
   for (int row = 0; row < 8; ++row) {
     for (int key = 0; key < 8; ++key) {
-      d.rect(x + key * 34, y + row * 34, 32, 32, row == 2 ? (key == 5 ? "c1" : "c0 soft") : key == 5 ? "c2 soft" : "box");
+      d.rect(x + key * 34, y + row * 34, 32, 32,
+             row == 2   ? (key == 5 ? "c1" : "c0 soft")
+             : key == 5 ? "c2 soft"
+                        : "box");
     }
   }
   for (int row = 0; row < 8; ++row) d.rect(x - 150, y + row * 34, 130, 32, row == 2 ? "c0 soft" : "box");
@@ -137,7 +153,8 @@ void tiles(const std::filesystem::path& folder) {
   (void)cell;
   d.arrow(x + 296, y + 80, x + 5 * 34 + 34, y + 84);
   d.save(folder, "tiles",
-         "What tiling buys. Each score needs a row of Q and a row of K. A block that computes 64 x 64 of them brings 64 rows of each into "
+         "What tiling buys. Each score needs a row of Q and a row of K. A block that computes 64 x 64 of "
+         "them brings 64 rows of each into "
          "shared memory once and uses every row 64 times.");
 }
 
@@ -145,21 +162,24 @@ void banks(const std::filesystem::path& folder) {
   Drawing d(760, 430, "Banks that eight rows of a tile begin in, without and with padding");
   const auto panel = [&](double y, int stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
-    for (int bank = 0; bank < 32; bank += 4) d.text(74 + 21 * bank, y + 18, "bank " + std::to_string(bank), 10, "start", "small");
+    for (int bank = 0; bank < 32; bank += 4)
+      d.text(74 + 21 * bank, y + 18, "bank " + std::to_string(bank), 10, "start", "small");
     for (int row = 0; row < 8; ++row) {
       d.text(62, y + 36 + 18 * row, "row " + std::to_string(row), 10, "end", "small");
       for (int bank = 0; bank < 32; ++bank) d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, "box");
       for (int byte = 0; byte < 16; byte += 4) {
         const int bank = bank_of(row * stride + byte);
-        d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, colour(row), "row " + std::to_string(row) + ", byte " + std::to_string(byte) +
-                                                                         " of the access: bank " + std::to_string(bank));
+        d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, colour(row),
+               "row " + std::to_string(row) + ", byte " + std::to_string(byte) + " of the access: bank " +
+                   std::to_string(bank));
       }
     }
   };
   panel(20, 128, "rows of 128 bytes: all eight begin in bank 0, and wait for one another: 8 wavefronts");
   panel(230, 144, "rows of 144 bytes, 16 of them padding: eight different groups of banks: 1 wavefront");
   d.save(folder, "banks",
-         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of 4 bytes; a bank gives one word "
+         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of 4 "
+         "bytes; a bank gives one word "
          "a clock, so what meets in one column of this picture takes turns.");
 }
 
@@ -171,21 +191,26 @@ void swizzle(const std::filesystem::path& folder) {
       d.text(x + 34, 52 + 23 * row, "row " + std::to_string(row), 10, "end", "small");
       for (int chunk = 0; chunk < 8; ++chunk) {
         const int place = swizzled ? swizzled_chunk(row, chunk) : chunk;
-        const std::string hover = "chunk " + std::to_string(chunk) + " of row " + std::to_string(row) + ": banks " +
-                                  std::to_string(bank_of(16 * place)) + " to " + std::to_string(bank_of(16 * place) + 3);
+        const std::string hover = "chunk " + std::to_string(chunk) + " of row " + std::to_string(row) +
+                                  ": banks " + std::to_string(bank_of(16 * place)) + " to " +
+                                  std::to_string(bank_of(16 * place) + 3);
         d.rect(x + 40 + 38 * place, 36 + 23 * row, 36, 21, colour(chunk, chunk == 2 ? "" : " soft"), hover);
-        d.text(x + 58 + 38 * place, 51 + 23 * row, std::to_string(chunk), 12, "middle", chunk == 2 ? "on" : "");
+        d.text(x + 58 + 38 * place, 51 + 23 * row, std::to_string(chunk), 12, "middle",
+               chunk == 2 ? "on" : "");
       }
     }
     for (int place = 0; place < 8; ++place) {
-      d.text(x + 58 + 38 * place, 236, std::to_string(4 * place) + "-" + std::to_string(4 * place + 3), 10, "middle", "small");
+      d.text(x + 58 + 38 * place, 236, std::to_string(4 * place) + "-" + std::to_string(4 * place + 3), 10,
+             "middle", "small");
     }
   };
   panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
   panel(395, true, "swizzled: place = chunk XOR row % 8");
   d.save(folder, "swizzle",
-         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. `ldmatrix` reads one chunk of eight rows at once, "
-         "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and no byte is spent on padding.");
+         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. `ldmatrix` "
+         "reads one chunk of eight rows at once, "
+         "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and "
+         "no byte is spent on padding.");
 }
 
 void fragments(const std::filesystem::path& folder) {
@@ -193,7 +218,8 @@ void fragments(const std::filesystem::path& folder) {
   const double cell_w = 27, cell_h = 20;
   const auto cell = [&](double x, double y, Place place, int lane, const std::string& what) {
     d.rect(x + cell_w * place.column, y + cell_h * place.row, cell_w - 1, cell_h - 1, colour(lane % 4),
-           "lane " + std::to_string(lane) + ", " + what + ": row " + std::to_string(place.row) + ", column " + std::to_string(place.column));
+           "lane " + std::to_string(lane) + ", " + what + ": row " + std::to_string(place.row) + ", column " +
+               std::to_string(place.column));
     d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, std::to_string(lane), 11);
   };
   const double ax = 20, ay = 180, bx = 490, by = 24, dx = 490, dy = 370;
@@ -202,24 +228,31 @@ void fragments(const std::filesystem::path& folder) {
   d.text(dx, dy - 8, "accumulator, 16 x 8 (upper half drawn)", 13, "start");
   for (int lane = 0; lane < 32; ++lane) {
     for (int reg = 0; reg < 4; ++reg) {
-      for (int half = 0; half < 2; ++half) cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
+      for (int half = 0; half < 2; ++half)
+        cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
       const Place place = d_fragment(lane, reg);
       if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, "register d" + std::to_string(reg));
     }
     for (int reg = 0; reg < 2; ++reg) {
-      for (int half = 0; half < 2; ++half) cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));
+      for (int half = 0; half < 2; ++half)
+        cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));
     }
   }
   d.save(folder, "fragments",
-         "The numbers are lanes. Four neighbouring lanes, a quad, hold a row of A and of the accumulator: that is why the maximum of a row takes "
-         "two shuffles. Columns 2t and 2t+1 of lane t are the same in the accumulator and in each half of A: a tile of scores, packed to half, is "
+         "The numbers are lanes. Four neighbouring lanes, a quad, hold a row of A and of the accumulator: "
+         "that is why the maximum of a row takes "
+         "two shuffles. Columns 2t and 2t+1 of lane t are the same in the accumulator and in each half of A: "
+         "a tile of scores, packed to half, is "
          "already an operand of the next product.");
 }
 
 void pipeline(const std::filesystem::path& folder) {
-  Drawing d(760, 380, "Loads and multiplications of four tiles: one buffer, two buffers, asynchronous copies in two stages");
+  Drawing d(
+      760, 380,
+      "Loads and multiplications of four tiles: one buffer, two buffers, asynchronous copies in two stages");
   constexpr double kLoad = 70, kMultiply = 50, kX = 130;
-  const auto lane = [&](double y, const std::string& words, const std::vector<std::array<double, 3>>& spans, bool load) {
+  const auto lane = [&](double y, const std::string& words, const std::vector<std::array<double, 3>>& spans,
+                        bool load) {
     d.text(kX - 10, y + 15, words, 11, "end", "small");
     for (const auto& [start, length, tile] : spans) {
       d.rect(kX + start, y, length - 2, 22, colour(int(tile), load ? " soft" : ""));
@@ -237,13 +270,17 @@ void pipeline(const std::filesystem::path& folder) {
   lane(36, "on its way", loads, true);
   lane(62, "multiplied", products, false);
 
-  // Two buffers: the load of a tile starts when the tile before it begins to be multiplied, and its buffer is free.
+  // Two buffers: the load of a tile starts when the tile before it begins to be multiplied, and its buffer is
+  // free.
   const auto overlapped = [&](int ahead) {
     loads.clear();
     products.clear();
     std::vector<double> start(4), ready(4), done(4);
     for (int tile = 0; tile < 4; ++tile) {
-      start[tile] = tile < ahead + 1 ? (ahead > 1 ? tile * 8.0 : tile == 0 ? 0 : ready[0]) : done[tile - ahead - 1];
+      start[tile] = tile < ahead + 1 ? (ahead > 1   ? tile * 8.0
+                                        : tile == 0 ? 0
+                                                    : ready[0])
+                                     : done[tile - ahead - 1];
       if (tile > 0 && ahead == 1) start[tile] = std::max(start[tile], ready[tile - 1]);
       ready[tile] = start[tile] + kLoad;
       done[tile] = std::max(ready[tile], tile > 0 ? done[tile - 1] : 0) + kMultiply;
@@ -257,13 +294,16 @@ void pipeline(const std::filesystem::path& folder) {
   lane(162, "multiplied", products, false);
   overlapped(2);
   d.text(20, 224, "three buffers, asynchronous copies: two tiles on their way at any time", 13, "start");
-  for (int tile = 0; tile < 4; ++tile) lane(236 + 24 * (tile % 3), tile == 0 ? "on its way" : "", {loads[tile]}, true);
+  for (int tile = 0; tile < 4; ++tile)
+    lane(236 + 24 * (tile % 3), tile == 0 ? "on its way" : "", {loads[tile]}, true);
   lane(314, "multiplied", products, false);
   d.arrow(kX, 360, kX + 560, 360);
   d.text(kX + 590, 364, "time", 12, "middle", "small");
   d.save(folder, "pipeline",
-         "Four tiles; bars say in which order things can happen, not how long they take on any chip. With one buffer the two kinds of work take turns. With "
-         "two, a load hides a multiplication. With more tiles on their way than one, loads hide one another as well.");
+         "Four tiles; bars say in which order things can happen, not how long they take on any chip. With "
+         "one buffer the two kinds of work take turns. With "
+         "two, a load hides a multiplication. With more tiles on their way than one, loads hide one another "
+         "as well.");
 }
 
 }  // namespace
@@ -272,7 +312,8 @@ void pipeline(const std::filesystem::path& folder) {
 int main(int argc, char** argv) {
   return book::run("book_drawings", [&] {
     if (argc != 2) throw std::runtime_error("usage: book_drawings FOLDER");
-    for (const auto draw : {book::hierarchy, book::coalescing, book::tiles, book::banks, book::swizzle, book::fragments, book::pipeline}) {
+    for (const auto draw : {book::hierarchy, book::coalescing, book::tiles, book::banks, book::swizzle,
+                            book::fragments, book::pipeline}) {
       draw(argv[1]);
     }
   });

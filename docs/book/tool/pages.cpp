@@ -1,9 +1,9 @@
 // book_pages HTML_FOLDER CONTENTS: finishes the pages that Doxygen wrote, in place.
 //
 // Puts the tree of contents, the page's own contents and the links to its neighbours where header.html and
-// footer.html leave room for them; gives headings their anchors; colours CUDA words and diffs; takes the markers of
-// snippets out of code; and writes search-index.js. CONTENTS lists the pages in reading order: a line that starts in
-// the first column names a group, an indented one a page, "id" or "id | title".
+// footer.html leave room for them; gives headings their anchors; colours CUDA words and diffs; takes the
+// markers of snippets out of code; and writes search-index.js. CONTENTS lists the pages in reading order: a
+// line that starts in the first column names a group, an indented one a page, "id" or "id | title".
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -52,14 +52,17 @@ std::vector<Group> read_contents(const fs::path& path) {
   return groups;
 }
 
-// Calls edit(text between the marks) for every pair of marks and puts its result in their place, marks included.
+// Calls edit(text between the marks) for every pair of marks and puts its result in their place, marks
+// included.
 template <typename Edit>
-std::string rewritten(const std::string& html, std::string_view begin, std::string_view end, const Edit& edit) {
+std::string rewritten(const std::string& html, std::string_view begin, std::string_view end,
+                      const Edit& edit) {
   std::string result;
   std::size_t done = 0;
   for (std::size_t at; (at = html.find(begin, done)) != html.npos;) {
     const std::size_t stop = html.find(end, at + begin.size());
-    if (stop == html.npos) throw std::runtime_error("no '" + std::string(end) + "' after '" + std::string(begin) + "'");
+    if (stop == html.npos)
+      throw std::runtime_error("no '" + std::string(end) + "' after '" + std::string(begin) + "'");
     result.append(html, done, at - done);
     result += edit(std::string_view(html).substr(at + begin.size(), stop - at - begin.size()));
     done = stop + end.size();
@@ -67,14 +70,35 @@ std::string rewritten(const std::string& html, std::string_view begin, std::stri
   return result.append(html, done);
 }
 
-bool word_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+bool word_character(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+}
 
 // Words of CUDA that Doxygen's C++ does not know, outside of tags.
 std::string coloured(std::string_view line) {
-  static const std::set<std::string, std::less<>> kWords = {
-      "__global__", "__device__", "__host__", "__shared__", "__constant__", "__restrict__", "__launch_bounds__",
-      "__forceinline__", "__align__", "__grid_constant__", "__cluster_dims__", "__syncthreads", "__syncwarp",
-      "threadIdx", "blockIdx", "blockDim", "gridDim", "dim3", "half", "half2", "float2", "float4", "uint4"};
+  static const std::set<std::string, std::less<>> kWords = {"__global__",
+                                                            "__device__",
+                                                            "__host__",
+                                                            "__shared__",
+                                                            "__constant__",
+                                                            "__restrict__",
+                                                            "__launch_bounds__",
+                                                            "__forceinline__",
+                                                            "__align__",
+                                                            "__grid_constant__",
+                                                            "__cluster_dims__",
+                                                            "__syncthreads",
+                                                            "__syncwarp",
+                                                            "threadIdx",
+                                                            "blockIdx",
+                                                            "blockDim",
+                                                            "gridDim",
+                                                            "dim3",
+                                                            "half",
+                                                            "half2",
+                                                            "float2",
+                                                            "float4",
+                                                            "uint4"};
   std::string result;
   bool in_comment = false;
   for (std::size_t i = 0; i < line.size();) {
@@ -102,7 +126,8 @@ bool snippet_marker(std::string_view text) {
   if (text.substr(0, 4) != "// [" || text.back() != ']') return false;
   text.remove_prefix(4);
   text.remove_suffix(1);
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return word_character(c) || c == '-'; });
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](char c) { return word_character(c) || c == '-'; });
 }
 
 // A block of code: the lines of a Doxygen fragment.
@@ -110,7 +135,8 @@ std::string fragment(std::string_view html, bool listing) {
   static constexpr std::string_view kLine = "<div class=\"line\">", kEnd = "</div>";
   std::vector<std::string> lines;
   for (const std::string& line : split_lines(html)) {
-    if (std::string_view(line).substr(0, kLine.size()) != kLine || line.substr(line.size() - kEnd.size()) != kEnd) {
+    if (std::string_view(line).substr(0, kLine.size()) != kLine ||
+        line.substr(line.size() - kEnd.size()) != kEnd) {
       throw std::runtime_error("a line of code that is not '" + std::string(kLine) + "...': " + line);
     }
     lines.push_back(line.substr(kLine.size(), line.size() - kLine.size() - kEnd.size()));
@@ -120,15 +146,19 @@ std::string fragment(std::string_view html, bool listing) {
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (!listing && snippet_marker(plain_text(lines[i]))) continue;
     const char first = lines[i].empty() ? ' ' : lines[i][0];
-    const char* kind = !diff || i < 2 ? "" : first == '+' ? " add" : first == '-' ? " del" : first == '@' ? " hunk" : "";
+    const char* kind = !diff || i < 2 ? ""
+                       : first == '+' ? " add"
+                       : first == '-' ? " del"
+                       : first == '@' ? " hunk"
+                                      : "";
     code += std::string("<div class=\"line") + kind + "\">" + coloured(lines[i]) + "</div>\n";
   }
-  return std::string("<div class=\"fragment") + (diff ? " diff" : "") + "\"><div class=\"lines\" tabindex=\"0\">\n" + code +
-         "</div></div><!-- fragment -->";
+  return std::string("<div class=\"fragment") + (diff ? " diff" : "") +
+         "\"><div class=\"lines\" tabindex=\"0\">\n" + code + "</div></div><!-- fragment -->";
 }
 
-// <h1><a class="anchor" id="x"></a>Text</h1>, whatever the level, becomes a heading with an id; the highest level on a
-// page is 2, since 1 is its title.
+// <h1><a class="anchor" id="x"></a>Text</h1>, whatever the level, becomes a heading with an id; the highest
+// level on a page is 2, since 1 is its title.
 void finish_headings(Page& page) {
   const auto find = [&](std::size_t from) {
     for (std::size_t at = from; (at = page.html.find("<h", at)) != page.html.npos; ++at) {
@@ -140,7 +170,8 @@ void finish_headings(Page& page) {
     return page.html.npos;
   };
   int highest = 9;
-  for (std::size_t at = find(0); at != page.html.npos; at = find(at + 1)) highest = std::min(highest, page.html[at + 2] - '0');
+  for (std::size_t at = find(0); at != page.html.npos; at = find(at + 1))
+    highest = std::min(highest, page.html[at + 2] - '0');
 
   std::string result;
   std::size_t done = 0;
@@ -148,13 +179,14 @@ void finish_headings(Page& page) {
     const std::size_t id = page.html.find("id=\"", at) + 4;
     const std::size_t text = page.html.find("</a>", id) + 4;
     const std::size_t end = page.html.find(std::string("</h") + page.html[at + 2] + ">", text);
-    Heading heading = {page.html[at + 2] - '0' - highest + 2, page.html.substr(id, page.html.find('"', id) - id), ""};
+    Heading heading = {page.html[at + 2] - '0' - highest + 2,
+                       page.html.substr(id, page.html.find('"', id) - id), ""};
     const std::string inner(trimmed(std::string_view(page.html).substr(text, end - text)));
     heading.text = plain_text(inner);
     const std::string level = std::to_string(std::min(heading.level, 4));
     result.append(page.html, done, at - done);
-    result += "<h" + level + " id=\"" + heading.id + "\">" + inner + "<a class=\"self\" href=\"#" + heading.id +
-              "\" aria-label=\"Link to this section\">#</a></h" + level + ">";
+    result += "<h" + level + " id=\"" + heading.id + "\">" + inner + "<a class=\"self\" href=\"#" +
+              heading.id + "\" aria-label=\"Link to this section\">#</a></h" + level + ">";
     done = end + 5;
     page.headings.push_back(heading);
   }
@@ -166,9 +198,11 @@ void finish_code_and_tables(Page& page) {
   page.html = rewritten(page.html, "<div class=\"fragment\">", "</div><!-- fragment -->",
                         [&](std::string_view code) { return fragment(code, listing); });
   for (const std::string kind : {"markdownTable", "doxtable", "results"}) {
-    page.html = rewritten(page.html, "<table class=\"" + kind + "\">", "</table>", [&](std::string_view table) {
-      return "<div class=\"scroll\" tabindex=\"0\"><table class=\"" + kind + "\">" + std::string(table) + "</table></div>";
-    });
+    page.html =
+        rewritten(page.html, "<table class=\"" + kind + "\">", "</table>", [&](std::string_view table) {
+          return "<div class=\"scroll\" tabindex=\"0\"><table class=\"" + kind + "\">" + std::string(table) +
+                 "</table></div>";
+        });
   }
 }
 
@@ -178,7 +212,8 @@ Page read_page(const fs::path& path) {
   page.html = replaced(page.html, "src=\"../docs/", "src=\"");
   if (!fs::exists(path.parent_path() / "charts")) {
     page.html = rewritten(page.html, "<div class=\"charts\">", "</div>", [](std::string_view) {
-      return "<p class=\"none-yet\">Nothing was recorded to make charts of when this book was built, or Chart.js is missing.</p>";
+      return "<p class=\"none-yet\">Nothing was recorded to make charts of when this book was built, or "
+             "Chart.js is missing.</p>";
     });
   }
   const std::size_t title = page.html.find("<div class=\"title\">");
@@ -236,9 +271,11 @@ class Site {
     for (std::size_t group = 0; group < groups_.size(); ++group) {
       for (auto& [id, title] : groups_[group].pages) {
         const auto page = pages_.find(id + ".html");
-        if (page == pages_.end()) throw std::runtime_error(contents.string() + ": there is no page '" + id + "'");
+        if (page == pages_.end())
+          throw std::runtime_error(contents.string() + ": there is no page '" + id + "'");
         if (title.empty()) title = page->second.title;
-        if (group + 1 < groups_.size()) reading_order_.push_back({id + ".html", title});  // the last is the reference
+        if (group + 1 < groups_.size())
+          reading_order_.push_back({id + ".html", title});  // the last is the reference
       }
     }
   }
@@ -246,7 +283,8 @@ class Site {
   void write() {
     for (auto& [file, page] : pages_) {
       std::string html = replaced(page.html, "<!-- tree -->", tree(page));
-      html = replaced(html, "<!-- toc -->", page.headings.empty() ? "" : "<h2>On this page</h2>" + section_list(page, 3));
+      html = replaced(html, "<!-- toc -->",
+                      page.headings.empty() ? "" : "<h2>On this page</h2>" + section_list(page, 3));
       write_file(folder_ / file, replaced(html, "<!-- previous and next -->", turn(page)));
     }
     write_file(folder_ / "search-index.js", search_index());
@@ -277,8 +315,8 @@ class Site {
       if (reading_order_[i].file != here.file) continue;
       std::string html = "<nav class=\"turn\" aria-label=\"Previous and next\">";
       const auto to = [&](const Entry& entry, const char* kind, const char* word) {
-        html += "<a class=\"" + std::string(kind) + "\" href=\"" + entry.file + "\"><small>" + word + "</small>" +
-                escaped(entry.title) + "</a>";
+        html += "<a class=\"" + std::string(kind) + "\" href=\"" + entry.file + "\"><small>" + word +
+                "</small>" + escaped(entry.title) + "</a>";
       };
       if (i > 0) to(reading_order_[i - 1], "previous", "\u2190 Previous");
       if (i + 1 < reading_order_.size()) to(reading_order_[i + 1], "next", "Next \u2192");
@@ -294,7 +332,9 @@ class Site {
     for (const Entry& entry : reading_order_) chapters.insert(entry.file);
     for (const auto& [file, page] : pages_) {
       const auto has = [&](const char* part) { return file.find(part) != file.npos; };
-      if (page.title.empty() || has("_source.html") || has("-members.html") || has("dir_") || has("functions")) continue;
+      if (page.title.empty() || has("_source.html") || has("-members.html") || has("dir_") ||
+          has("functions"))
+        continue;
       const std::size_t begin = page.html.find("<div class=\"contents\">");
       const std::size_t end = page.html.find("</div><!-- contents -->");
       if (begin == page.html.npos || end == page.html.npos) continue;
@@ -304,7 +344,8 @@ class Site {
         const std::string text = plain_text(page.html.substr(from, to - from));
         if (text.size() < 3) return;
         js += "{page:" + js_string(page.title) + ",heading:" + js_string(heading) + ",url:" + js_string(url) +
-              ",text:" + js_string(text) + ",chapter:" + (chapters.contains(file) ? "true" : "false") + "},\n";
+              ",text:" + js_string(text) + ",chapter:" + (chapters.contains(file) ? "true" : "false") +
+              "},\n";
       };
       for (const Heading& next : page.headings) {
         const std::size_t at = page.html.find(" id=\"" + next.id + "\">", from);
@@ -323,11 +364,13 @@ class Site {
   // Doxygen copies scripts and pictures for parts of its pages that ours do not have.
   void remove_unused() const {
     for (const auto& entry : fs::directory_iterator(folder_)) {
-      const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
+      const std::string name = entry.path().filename().string(),
+                        extension = entry.path().extension().string();
       if (extension != ".png" && extension != ".svg" && extension != ".css" && extension != ".js") continue;
       if (name == "search-index.js") continue;
-      const bool used = std::any_of(pages_.begin(), pages_.end(),
-                                    [&](const auto& page) { return page.second.html.find("\"" + name + "\"") != std::string::npos; });
+      const bool used = std::any_of(pages_.begin(), pages_.end(), [&](const auto& page) {
+        return page.second.html.find("\"" + name + "\"") != std::string::npos;
+      });
       if (!used) fs::remove(entry.path());
     }
   }

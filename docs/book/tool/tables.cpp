@@ -1,7 +1,8 @@
 // book_tables FOLDER ROOT STAGE...: writes the tables that the chapters include, as HTML.
 //
 //   counts_<stage>.html      what the emulated device counted, from FOLDER/<stage>.profile.json
-//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts beside what ROOT/docs/results/*.json has
+//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts beside what ROOT/docs/results/*.json
+//   has
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -18,11 +19,18 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-std::string table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows, std::size_t words,
-                  const std::string& caption) {
+std::string table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows,
+                  std::size_t words, const std::string& caption) {
   const auto cell = [&](const std::string& tag, std::size_t column, const std::string& html) {
     const std::string attributes = column < words ? "" : " class=\"number\"";
-    return std::string("<").append(tag).append(attributes).append(">").append(html).append("</").append(tag).append(">");
+    return std::string("<")
+        .append(tag)
+        .append(attributes)
+        .append(">")
+        .append(html)
+        .append("</")
+        .append(tag)
+        .append(">");
   };
   std::string html = "<table class=\"results\"><caption>" + caption + "</caption>\n<thead><tr>";
   for (std::size_t i = 0; i < head.size(); ++i) html += cell("th", i, escaped(head[i]));
@@ -71,17 +79,23 @@ void write_counts(const fs::path& folder, const std::string& stage) {
       };
       const std::uint64_t loads = count("global_load_requests"), shared = count("shared_load_requests");
       const std::uint64_t tensor = count("mma");
-      rows.push_back({variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>", grouped(count("global_load_bytes") / 1024),
-                      each(count("global_load_sectors"), loads), each(count("global_load_sectors_ideal"), loads),
-                      shared + count("shared_load_wavefronts") == 0 ? "-" : grouped(count("shared_load_wavefronts")),
-                      shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")), tensor == 0 ? "-" : grouped(tensor)});
+      rows.push_back(
+          {variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>",
+           grouped(count("global_load_bytes") / 1024), each(count("global_load_sectors"), loads),
+           each(count("global_load_sectors_ideal"), loads),
+           shared + count("shared_load_wavefronts") == 0 ? "-" : grouped(count("shared_load_wavefronts")),
+           shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")),
+           tensor == 0 ? "-" : grouped(tensor)});
       variant.clear();
     }
   }
   if (rows.empty()) throw std::runtime_error(stage + ": nothing was counted");
   write_file(folder / ("counts_" + stage + ".html"),
-             table({"variant", "kernel", "KB loaded", "sectors a load", "ideal", "shared wavefronts", "ideal", "tensor instructions"}, rows, 2,
-                   "Counted by the emulated device while this book was built: one head, 128 queries and keys, head_dim 64. "
+             table({"variant", "kernel", "KB loaded", "sectors a load", "ideal", "shared wavefronts", "ideal",
+                    "tensor instructions"},
+                   rows, 2,
+                   "Counted by the emulated device while this book was built: one head, 128 queries and "
+                   "keys, head_dim 64. "
                    "Counts, not times; the full problem has 128 times as many pairs of query and key."));
 }
 
@@ -148,16 +162,21 @@ std::vector<Recorded> read_results(const fs::path& folder) {
   return all;
 }
 
-void write_predictions(const fs::path& folder, const fs::path& root, const std::string& stage, const std::vector<Recorded>& all) {
+void write_predictions(const fs::path& folder, const fs::path& root, const std::string& stage,
+                       const std::vector<Recorded>& all) {
   const fs::path readme = root / "stages" / stage / "README.md";
-  const std::vector<Prediction> predictions = fs::exists(readme) ? read_predictions(readme) : std::vector<Prediction>();
+  const std::vector<Prediction> predictions =
+      fs::exists(readme) ? read_predictions(readme) : std::vector<Prediction>();
   std::string html;
-  if (predictions.empty()) html = "<p class=\"none-yet\">No predictions are written down for this stage yet.</p>\n";
+  if (predictions.empty())
+    html = "<p class=\"none-yet\">No predictions are written down for this stage yet.</p>\n";
   if (all.empty() && !predictions.empty()) {
     std::vector<std::vector<std::string>> rows;
-    for (const Prediction& p : predictions) rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), "-"});
+    for (const Prediction& p : predictions)
+      rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), "-"});
     html = table({"variant", "predicted us", "measured us"}, rows, 2,
-                 "Nothing is recorded yet: <code>docs/record.sh</code> on a machine with a GPU fills the last column.");
+                 "Nothing is recorded yet: <code>docs/record.sh</code> on a machine with a GPU fills the "
+                 "last column.");
   }
   for (const Recorded& recorded : all) {
     if (predictions.empty()) break;
@@ -165,12 +184,14 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
     for (const Prediction& p : predictions) {
       const auto found = recorded.median_us.find(stage + "/" + p.variant + "/B1_H8_S512_D64/chain");
       char text[32] = "-";
-      if (found != recorded.median_us.end()) std::snprintf(text, sizeof text, found->second < 100 ? "%.2f" : "%.0f", found->second);
+      if (found != recorded.median_us.end())
+        std::snprintf(text, sizeof text, found->second < 100 ? "%.2f" : "%.0f", found->second);
       rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), text});
     }
     html += table({"variant", "predicted us", "measured us"}, rows, 2,
-                  "Headline shape, mode <code>chain</code>, on " + escaped(recorded.gpu) + ", from <code>docs/results/" +
-                      escaped(recorded.file) + "</code>. The predictions are those of the stage's README.md, written first.");
+                  "Headline shape, mode <code>chain</code>, on " + escaped(recorded.gpu) +
+                      ", from <code>docs/results/" + escaped(recorded.file) +
+                      "</code>. The predictions are those of the stage's README.md, written first.");
   }
   write_file(folder / ("prediction_" + stage + ".html"), html);
 }

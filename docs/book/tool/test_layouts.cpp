@@ -26,7 +26,8 @@ emulator::Counters counted(const std::function<cudaError_t()>& call) {
 
 std::uint64_t ldmatrix_wavefronts(const std::function<int(int row, int chunk)>& offset) {
   std::vector<int> offsets(32);
-  for (int lane = 0; lane < 32; ++lane) offsets[std::size_t(lane)] = offset(lane % 8, lane / 8);  // four matrices: chunks 0 to 3
+  for (int lane = 0; lane < 32; ++lane)
+    offsets[std::size_t(lane)] = offset(lane % 8, lane / 8);  // four matrices: chunks 0 to 3
   const DeviceBuffer<int> offsets_gmem{std::span<const int>(offsets)};
   const DeviceBuffer<std::uint32_t> out(128, RawDeviceBuffer::Guards::bands);
   const emulator::Counters c = counted([&] { return book::read_matrices(offsets_gmem.data(), out.data()); });
@@ -58,15 +59,19 @@ TEST_CASE("fragments are where the drawing says") {
     for (int j = 0; j < 8; ++j) b[i][j] = float((5 * i * i + j) % 13 - 6);
   }
   const auto pack = [](float low, float high) {
-    return std::uint32_t(std::bit_cast<std::uint16_t>(__float2half(high))) << 16 | std::bit_cast<std::uint16_t>(__float2half(low));
+    return std::uint32_t(std::bit_cast<std::uint16_t>(__float2half(high))) << 16 |
+           std::bit_cast<std::uint16_t>(__float2half(low));
   };
   std::vector<std::uint32_t> a_frags, b_frags;
   for (int lane = 0; lane < 32; ++lane) {
     const auto of = [&](const auto& matrix, book::Place place) { return matrix[place.row][place.column]; };
-    for (int reg = 0; reg < 4; ++reg) a_frags.push_back(pack(of(a, book::a_fragment(lane, reg, 0)), of(a, book::a_fragment(lane, reg, 1))));
-    for (int reg = 0; reg < 2; ++reg) b_frags.push_back(pack(of(b, book::b_fragment(lane, reg, 0)), of(b, book::b_fragment(lane, reg, 1))));
+    for (int reg = 0; reg < 4; ++reg)
+      a_frags.push_back(pack(of(a, book::a_fragment(lane, reg, 0)), of(a, book::a_fragment(lane, reg, 1))));
+    for (int reg = 0; reg < 2; ++reg)
+      b_frags.push_back(pack(of(b, book::b_fragment(lane, reg, 0)), of(b, book::b_fragment(lane, reg, 1))));
   }
-  const DeviceBuffer<std::uint32_t> a_gmem{std::span<const std::uint32_t>(a_frags)}, b_gmem{std::span<const std::uint32_t>(b_frags)};
+  const DeviceBuffer<std::uint32_t> a_gmem{std::span<const std::uint32_t>(a_frags)},
+      b_gmem{std::span<const std::uint32_t>(b_frags)};
   const DeviceBuffer<float> d_gmem(128, RawDeviceBuffer::Guards::bands);
   CUDA_CHECK(book::multiply(a_gmem.data(), b_gmem.data(), d_gmem.data()));
   CUDA_CHECK(cudaDeviceSynchronize());
@@ -111,7 +116,8 @@ TEST_CASE("sectors are as drawn") {
       sectors.insert(book::sector_of(stride * lane));
     }
     const DeviceBuffer<int> offsets_gmem{std::span<const int>(offsets)};
-    const emulator::Counters c = counted([&] { return book::load_halves(offsets_gmem.data(), from.data(), out.data()); });
+    const emulator::Counters c =
+        counted([&] { return book::load_halves(offsets_gmem.data(), from.data(), out.data()); });
     REQUIRE(c.global_load_sectors == 4 + sectors.size());  // 4 for the offsets themselves
   }
 }

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-// Small things that the book's programs share. They run when the book is built, on files of this repository, so
-// what they do not understand is an error that stops the build, in one line.
+// Small things that the book's programs share. They run when the book is built, on files of this repository,
+// so what they do not understand is an error that stops the build, in one line.
 namespace book {
 
 inline std::string read_file(const std::filesystem::path& path) {
@@ -47,7 +47,8 @@ inline std::string_view trimmed(std::string_view text) {
 }
 
 inline std::string replaced(std::string text, std::string_view what, std::string_view with) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += with.size()) text.replace(at, what.size(), with);
+  for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += with.size())
+    text.replace(at, what.size(), with);
   return text;
 }
 
@@ -73,8 +74,9 @@ inline std::string plain_text(std::string_view html) {
     }
   }
   static constexpr std::pair<const char*, const char*> kEntities[] = {
-      {"&lt;", "<"},   {"&gt;", ">"},    {"&quot;", "\""}, {"&#39;", "'"},       {"&#160;", " "}, {"&nbsp;", " "},
-      {"&ndash;", "-"}, {"&mdash;", "-"}, {"&zwj;", ""},    {"&#124;", "|"},      {"&times;", "\u00d7"}, {"&amp;", "&"}};
+      {"&lt;", "<"},   {"&gt;", ">"},   {"&quot;", "\""},      {"&#39;", "'"},
+      {"&#160;", " "}, {"&nbsp;", " "}, {"&ndash;", "-"},      {"&mdash;", "-"},
+      {"&zwj;", ""},   {"&#124;", "|"}, {"&times;", "\u00d7"}, {"&amp;", "&"}};
   for (const auto& [entity, character] : kEntities) text = replaced(text, entity, character);
   std::string joined;
   for (const char c : text) {

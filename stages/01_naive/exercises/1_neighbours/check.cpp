@@ -7,13 +7,15 @@ std::string sectors(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   if (c.global_load_requests == 0) return "no kernel whose name has 'output_kernel' loads anything";
   const double loads = double(c.global_load_sectors) / double(c.global_load_requests);
-  const double stores = double(c.global_store_sectors) / double(c.global_store_requests ? c.global_store_requests : 1);
+  const double stores =
+      double(c.global_store_sectors) / double(c.global_store_requests ? c.global_store_requests : 1);
   if (loads <= 2.1 && stores <= 2.1) return "";
   char text[256];
-  std::snprintf(text, sizeof text,
-                "a load of output_kernel touches %.1f sectors and a store %.1f; 2 are enough.\n"
-                "           hint: lanes 0 to 31 of a warp should want 32 elements of V side by side, and one of P",
-                loads, stores);
+  std::snprintf(
+      text, sizeof text,
+      "a load of output_kernel touches %.1f sectors and a store %.1f; 2 are enough.\n"
+      "           hint: lanes 0 to 31 of a warp should want 32 elements of V side by side, and one of P",
+      loads, stores);
   return text;
 }
 

@@ -1,8 +1,9 @@
 // Exercise 01.1: which thread gets which element?
 //
-// The weights P are there already (given.cuh). What is left is O = P V, a thread an element. The kernel below is
-// right, and each of its loads touches many sectors where two would do, because neighbouring threads work on
-// neighbouring *rows*. Number the threads so that neighbours share what they can share. A few lines are enough.
+// The weights P are there already (given.cuh). What is left is O = P V, a thread an element. The kernel below
+// is right, and each of its loads touches many sectors where two would do, because neighbouring threads work
+// on neighbouring *rows*. Number the threads so that neighbours share what they can share. A few lines are
+// enough.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -27,8 +28,8 @@ cudaError_t attend(const Problem& p, const Tensors& t, void* workspace, cudaStre
   float* p_gmem = static_cast<float*>(workspace);
   const cudaError_t status = launch_probabilities(p, t, p_gmem, stream);
   if (status != cudaSuccess) return status;
-  return launch(output_kernel, dim3(ceil_div(p.seq_q * kHeadDim, 128), all_heads(p)), dim3(128), 0, stream, p, t,
-                static_cast<const float*>(p_gmem));
+  return launch(output_kernel, dim3(ceil_div(p.seq_q * kHeadDim, 128), all_heads(p)), dim3(128), 0, stream, p,
+                t, static_cast<const float*>(p_gmem));
 }
 
 }  // namespace attention::exercise

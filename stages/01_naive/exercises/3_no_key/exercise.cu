@@ -1,8 +1,8 @@
 // Exercise 01.3: rows that see no key.
 //
 // A causal problem is aligned at the bottom right: the last query sees all keys, and query i sees key j when
-// j <= i + seq_kv - seq_q. With more queries than keys the first rows see none, and their output is zero. In the
-// exercise both are wrong: which keys a row sees, and what becomes of a row that sees none.
+// j <= i + seq_kv - seq_q. With more queries than keys the first rows see none, and their output is zero. In
+// the exercise both are wrong: which keys a row sees, and what becomes of a row that sees none.
 #include "given.cuh"
 
 namespace attention::exercise {

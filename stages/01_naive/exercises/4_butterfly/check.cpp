@@ -6,15 +6,17 @@ std::string shuffles(const emulator::Profile& profile) {
   constexpr std::uint64_t kSums = 32 * 48;  // rows x keys of the first case
   const std::uint64_t each = counters_of(profile, "scores_kernel").shuffles / kSums;
   if (each == 5) return "";
-  return "a sum takes " + std::to_string(each) + " shuffles; five are needed, one for each bit of a lane's number";
+  return "a sum takes " + std::to_string(each) +
+         " shuffles; five are needed, one for each bit of a lane's number";
 }
 
-const Task task = {.number = "01.4",
-                   .title = "a sum over a warp",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 48},
-                              .hint = "lane i should add the value of lane i ^ 16, then i ^ 8, and so on"},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 33, .seq_kv = 40, .causal = true}}},
-                   .questions = {shuffles},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "01.4",
+    .title = "a sum over a warp",
+    .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 48},
+               .hint = "lane i should add the value of lane i ^ 16, then i ^ 8, and so on"},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 33, .seq_kv = 40, .causal = true}}},
+    .questions = {shuffles},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

@@ -8,15 +8,17 @@ std::string wavefronts(const emulator::Profile& profile) {
   if (c.shared_load_wavefronts == c.shared_load_wavefronts_ideal) return "";
   return "shared loads of scores_kernel take " + std::to_string(c.shared_load_wavefronts) + " wavefronts, " +
          std::to_string(c.shared_load_wavefronts_ideal) +
-         " would do.\n           hint: bank = byte / 4 % 32; where do rows 0 to 7 begin? and 16-byte accesses must stay aligned";
+         " would do.\n           hint: bank = byte / 4 % 32; where do rows 0 to 7 begin? and 16-byte "
+         "accesses must stay aligned";
 }
 
-const Task task = {.number = "02.1",
-                   .title = "eight rows in eight places",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 64}},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 40, .seq_kv = 70, .causal = true}}},
-                   .fault_hint = "an access of 16 bytes needs an address that is a multiple of 16",
-                   .questions = {wavefronts},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "02.1",
+    .title = "eight rows in eight places",
+    .cases = {{.shape = {.heads = 1, .seq_q = 64}},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 40, .seq_kv = 70, .causal = true}}},
+    .fault_hint = "an access of 16 bytes needs an address that is a multiple of 16",
+    .questions = {wavefronts},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

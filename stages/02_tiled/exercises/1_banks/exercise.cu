@@ -1,8 +1,8 @@
 // Exercise 02.1: eight rows in eight places.
 //
-// A block computes the scores of 32 rows and 64 keys from tiles in shared memory, 16 bytes an access. It is right, and
-// most of its reads of K take eight turns where one would do, since neighbouring lanes read neighbouring *rows*, and
-// all rows begin in the same bank. Change one number.
+// A block computes the scores of 32 rows and 64 keys from tiles in shared memory, 16 bytes an access. It is
+// right, and most of its reads of K take eight turns where one would do, since neighbouring lanes read
+// neighbouring *rows*, and all rows begin in the same bank. Change one number.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -14,7 +14,8 @@ constexpr int kBlockKv = 64;
 constexpr int kStride = kHeadDim;  // halves from one row of a tile to the next: 128 bytes, all 32 banks once
 // [stride]
 
-// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become zeros.
+// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become
+// zeros.
 template <int kRows>
 __device__ void load_tile(half (*tile_smem)[kStride], const half* gmem, int rows) {
   constexpr int kChunksPerRow = kHeadDim / 8;  // of 16 bytes
@@ -43,7 +44,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   __shared__ __align__(16) half k_smem[kBlockKv][kStride];
   const int first_key = blockIdx.x * kBlockKv, first_row = blockIdx.y * kBlockQ, head = blockIdx.z;
   load_tile<kBlockQ>(q_smem, t.q + (size_t(head) * p.seq_q + first_row) * kHeadDim, p.seq_q - first_row);
-  load_tile<kBlockKv>(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim, p.seq_kv - first_key);
+  load_tile<kBlockKv>(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim,
+                      p.seq_kv - first_key);
   __syncthreads();
 
   const int lane_id = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 4;
@@ -51,7 +53,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   for (int d = 0; d < kHeadDim; d += 8) {
     for (int j = 0; j < 2; ++j) {
       const uint4 k = *reinterpret_cast<const uint4*>(&k_smem[lane_id + 32 * j][d]);
-      for (int i = 0; i < 4; ++i) s_rmem[i][j] += dot8(*reinterpret_cast<const uint4*>(&q_smem[warp_row + i][d]), k);
+      for (int i = 0; i < 4; ++i)
+        s_rmem[i][j] += dot8(*reinterpret_cast<const uint4*>(&q_smem[warp_row + i][d]), k);
     }
   }
   for (int i = 0; i < 4; ++i) {

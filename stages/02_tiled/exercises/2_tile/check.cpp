@@ -4,27 +4,30 @@ namespace attention::exercise {
 
 std::string loads(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "scores_kernel");
-  // 64 rows and 64 keys: two tiles of Q and one of K for each, 8 KB and 16 KB, 512 bytes a request of 16 a lane.
+  // 64 rows and 64 keys: two tiles of Q and one of K for each, 8 KB and 16 KB, 512 bytes a request of 16 a
+  // lane.
   constexpr std::uint64_t kBytes = 2 * (32 + 64) * 64 * 2;
   if (c.global_load_bytes > kBytes) {
-    return "scores_kernel loads " + std::to_string(c.global_load_bytes) + " bytes; bringing each tile once takes " +
-           std::to_string(kBytes);
+    return "scores_kernel loads " + std::to_string(c.global_load_bytes) +
+           " bytes; bringing each tile once takes " + std::to_string(kBytes);
   }
   if (c.global_load_requests > kBytes / 512) {
-    return "scores_kernel loads with " + std::to_string(c.global_load_requests) + " requests; with 16 bytes a lane " +
-           std::to_string(kBytes / 512) + " are enough";
+    return "scores_kernel loads with " + std::to_string(c.global_load_requests) +
+           " requests; with 16 bytes a lane " + std::to_string(kBytes / 512) + " are enough";
   }
-  if (c.global_load_sectors != c.global_load_sectors_ideal) return "neighbouring threads should load neighbouring 16 bytes";
+  if (c.global_load_sectors != c.global_load_sectors_ideal)
+    return "neighbouring threads should load neighbouring 16 bytes";
   return "";
 }
 
-const Task task = {.number = "02.2",
-                   .title = "bring a tile",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 64}, .hint = "shared memory that nobody wrote holds NaN here"},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 40, .seq_kv = 70, .causal = true},
-                              .hint = "the last tile has fewer rows than the others; the rest must be zeros"}},
-                   .fault_hint = "every thread copies a part of the tile and reads all of it: what must be between the two?",
-                   .questions = {loads},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "02.2",
+    .title = "bring a tile",
+    .cases = {{.shape = {.heads = 1, .seq_q = 64}, .hint = "shared memory that nobody wrote holds NaN here"},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 40, .seq_kv = 70, .causal = true},
+               .hint = "the last tile has fewer rows than the others; the rest must be zeros"}},
+    .fault_hint = "every thread copies a part of the tile and reads all of it: what must be between the two?",
+    .questions = {loads},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

@@ -1,9 +1,9 @@
 // Exercise 02.2: bring a tile.
 //
-// A block computes the scores of 32 rows and 64 keys. Each of its threads needs many rows of K, and many threads need
-// the same ones, so the block brings them into shared memory first. Write load_tile(): kRows rows of 64 halves, 16
-// bytes at a time, neighbouring threads on neighbouring 16 bytes, rows from `rows` on as zeros. And see to it that no
-// thread reads a tile before all of it is there.
+// A block computes the scores of 32 rows and 64 keys. Each of its threads needs many rows of K, and many
+// threads need the same ones, so the block brings them into shared memory first. Write load_tile(): kRows
+// rows of 64 halves, 16 bytes at a time, neighbouring threads on neighbouring 16 bytes, rows from `rows` on
+// as zeros. And see to it that no thread reads a tile before all of it is there.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -11,10 +11,12 @@ namespace attention::exercise {
 constexpr int kThreads = 256;
 constexpr int kBlockQ = 32;
 constexpr int kBlockKv = 64;
-constexpr int kStride = kHeadDim + 8;  // +8 halves = 16 bytes of padding: eight rows begin in eight groups of banks
+constexpr int kStride =
+    kHeadDim + 8;  // +8 halves = 16 bytes of padding: eight rows begin in eight groups of banks
 
 // [load]
-// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become zeros.
+// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become
+// zeros.
 template <int kRows>
 __device__ void load_tile(half (*tile_smem)[kStride], const half* gmem, int rows) {
   constexpr int kChunksPerRow = kHeadDim / 8;  // of 16 bytes
@@ -44,7 +46,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   __shared__ __align__(16) half k_smem[kBlockKv][kStride];
   const int first_key = blockIdx.x * kBlockKv, first_row = blockIdx.y * kBlockQ, head = blockIdx.z;
   load_tile<kBlockQ>(q_smem, t.q + (size_t(head) * p.seq_q + first_row) * kHeadDim, p.seq_q - first_row);
-  load_tile<kBlockKv>(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim, p.seq_kv - first_key);
+  load_tile<kBlockKv>(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim,
+                      p.seq_kv - first_key);
   __syncthreads();
 
   const int lane_id = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 4;
@@ -52,7 +55,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   for (int d = 0; d < kHeadDim; d += 8) {
     for (int j = 0; j < 2; ++j) {
       const uint4 k = *reinterpret_cast<const uint4*>(&k_smem[lane_id + 32 * j][d]);
-      for (int i = 0; i < 4; ++i) s_rmem[i][j] += dot8(*reinterpret_cast<const uint4*>(&q_smem[warp_row + i][d]), k);
+      for (int i = 0; i < 4; ++i)
+        s_rmem[i][j] += dot8(*reinterpret_cast<const uint4*>(&q_smem[warp_row + i][d]), k);
     }
   }
   for (int i = 0; i < 4; ++i) {

@@ -9,12 +9,13 @@ std::string barriers(const emulator::Profile& profile) {
   return "a warp meets " + std::to_string(each) + " barriers a tile; two are enough";
 }
 
-const Task task = {.number = "02.3",
-                   .title = "the barrier that is missing",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}}},
-                   .fault_hint = "a fast warp goes on to the next tile; what may a slow one still be doing?",
-                   .questions = {barriers},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "02.3",
+    .title = "the barrier that is missing",
+    .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}}},
+    .fault_hint = "a fast warp goes on to the next tile; what may a slow one still be doing?",
+    .questions = {barriers},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

@@ -1,8 +1,9 @@
 // Exercise 02.3: the barrier that is missing.
 //
-// O = P V, a tile of 32 keys of V in shared memory at a time. The kernel is right on most days. On a GPU its warps
-// run nearly in step, so nobody notices; under another order of warps, one is still reading a tile when another
-// overwrites it. The emulated device finds the race on every run. Add one barrier, in the right place.
+// O = P V, a tile of 32 keys of V in shared memory at a time. The kernel is right on most days. On a GPU its
+// warps run nearly in step, so nobody notices; under another order of warps, one is still reading a tile when
+// another overwrites it. The emulated device finds the race on every run. Add one barrier, in the right
+// place.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -24,7 +25,8 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
     for (int i = threadIdx.x; i < kBlockKv * kHeadDim / 8; i += kThreads) {
       const int key = i / (kHeadDim / 8), column = i % (kHeadDim / 8) * 8;
       uint4 chunk = make_uint4(0, 0, 0, 0);
-      if (first_key + key < p.seq_kv) chunk = *reinterpret_cast<const uint4*>(v_gmem + (first_key + key) * kHeadDim + column);
+      if (first_key + key < p.seq_kv)
+        chunk = *reinterpret_cast<const uint4*>(v_gmem + (first_key + key) * kHeadDim + column);
       *reinterpret_cast<uint4*>(&v_smem[key][column]) = chunk;
     }
     __syncthreads();
@@ -48,8 +50,8 @@ cudaError_t attend(const Problem& p, const Tensors& t, void* workspace, cudaStre
   float* p_gmem = static_cast<float*>(workspace);
   const cudaError_t status = launch_probabilities(p, t, p_gmem, stream);
   if (status != cudaSuccess) return status;
-  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p, t,
-                static_cast<const float*>(p_gmem));
+  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p,
+                t, static_cast<const float*>(p_gmem));
 }
 
 }  // namespace attention::exercise

@@ -1,9 +1,10 @@
 // Exercise 03.1: one tile with WMMA.
 //
-// A warp computes 16 x 16 scores. Rows of Q and K are in shared memory already, 16 of each, with zeros for rows that do
-// not exist, and what the warp leaves in s_smem goes to memory. The exercise leaves zeros there. Multiply with
-// nvcuda::wmma: for every 16 elements of a row, load a fragment of Q and one of K, and add their product to the
-// accumulator. Which of row_major and col_major is K, if its product is with K transposed?
+// A warp computes 16 x 16 scores. Rows of Q and K are in shared memory already, 16 of each, with zeros for
+// rows that do not exist, and what the warp leaves in s_smem goes to memory. The exercise leaves zeros there.
+// Multiply with nvcuda::wmma: for every 16 elements of a row, load a fragment of Q and one of K, and add
+// their product to the accumulator. Which of row_major and col_major is K, if its product is with K
+// transposed?
 #include <mma.h>
 
 #include "given.cuh"
@@ -30,7 +31,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   __shared__ __align__(32) float s_smem[kTile][kTile];
   const int first_key = blockIdx.x * kTile, first_row = blockIdx.y * kTile, head = blockIdx.z;
   load_rows(q_smem, t.q + (size_t(head) * p.seq_q + first_row) * kHeadDim, p.seq_q - first_row);
-  load_rows(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim, p.seq_kv - first_key);
+  load_rows(k_smem, t.k + (size_t(kv_head_of(p, head)) * p.seq_kv + first_key) * kHeadDim,
+            p.seq_kv - first_key);
   __syncwarp();
 
   // [product]

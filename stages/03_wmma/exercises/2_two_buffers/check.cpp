@@ -4,7 +4,8 @@ namespace attention::exercise {
 
 constexpr int kTiles = 4;  // of the first case: 256 keys
 
-// In each stretch between two barriers that multiplies, all but the last, a load must come before the first product.
+// In each stretch between two barriers that multiplies, all but the last, a load must come before the first
+// product.
 std::string loads_ahead(const emulator::Profile& profile) {
   int ahead = 0;
   for (const emulator::KernelProfile& kernel : profile.kernels) {
@@ -21,7 +22,8 @@ std::string loads_ahead(const emulator::Profile& profile) {
     }
   }
   if (ahead >= kTiles - 1) return "";
-  return "of " + std::to_string(kTiles) + " tiles, " + std::to_string(ahead) + " are multiplied with the next one already asked for; all but the last should be";
+  return "of " + std::to_string(kTiles) + " tiles, " + std::to_string(ahead) +
+         " are multiplied with the next one already asked for; all but the last should be";
 }
 
 std::string barriers(const emulator::Profile& profile) {
@@ -32,12 +34,13 @@ std::string barriers(const emulator::Profile& profile) {
          " tiles; with two buffers one a tile is enough, and one before the first";
 }
 
-const Task task = {.number = "03.2",
-                   .title = "two buffers",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 256}},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 48, .seq_kv = 128, .causal = true}}},
-                   .fault_hint = "who may still read the buffer that this store goes to? there are two of them",
-                   .questions = {loads_ahead, barriers},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "03.2",
+    .title = "two buffers",
+    .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 256}},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 48, .seq_kv = 128, .causal = true}}},
+    .fault_hint = "who may still read the buffer that this store goes to? there are two of them",
+    .questions = {loads_ahead, barriers},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

@@ -1,8 +1,9 @@
 // Exercise 03.2: two buffers.
 //
-// A block computes the scores of 16 rows, a tile of 64 keys at a time. In the exercise each tile is loaded into registers,
-// stored to shared memory, and multiplied, one after the other: nothing is on its way while the tensor cores work.
-// Make k_smem two buffers, and ask for the next tile before this one is multiplied. One barrier a tile is then enough.
+// A block computes the scores of 16 rows, a tile of 64 keys at a time. In the exercise each tile is loaded
+// into registers, stored to shared memory, and multiplied, one after the other: nothing is on its way while
+// the tensor cores work. Make k_smem two buffers, and ask for the next tile before this one is multiplied.
+// One barrier a tile is then enough.
 #include <mma.h>
 
 #include "given.cuh"
@@ -35,7 +36,8 @@ struct Staged {
 };
 
 // The warp's 16 keys of a tile, straight to memory, whose rows have room for whole tiles.
-__device__ void multiply(const half (*q_smem)[kStride], const half (*k_smem)[kStride], float* s_gmem, int ld, float scale) {
+__device__ void multiply(const half (*q_smem)[kStride], const half (*k_smem)[kStride], float* s_gmem, int ld,
+                         float scale) {
   const int warp_id = threadIdx.x / 32;
   mma::fragment<mma::accumulator, 16, 16, 16, float> s_frag;
   mma::fill_fragment(s_frag, 0.f);
@@ -61,7 +63,8 @@ __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
 
   const half* q_gmem = t.q + (size_t(head) * p.seq_q + first_row) * kHeadDim;
   const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 8;
-  *reinterpret_cast<uint4*>(&q_smem[row][column]) = *reinterpret_cast<const uint4*>(q_gmem + row * kHeadDim + column);
+  *reinterpret_cast<uint4*>(&q_smem[row][column]) =
+      *reinterpret_cast<const uint4*>(q_gmem + row * kHeadDim + column);
 
   // [loop]
   const int tiles = p.seq_kv / kBlockKv;

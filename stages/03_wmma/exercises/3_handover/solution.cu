@@ -1,9 +1,9 @@
 // Exercise 03.3: handing over.
 //
-// Warps 0 to 3 load tiles of V, warps 4 to 7 multiply. There is one buffer, and two named barriers: kFull says that a
-// tile is there, kEmpty that it has been used. bar_sync() arrives and waits, bar_arrive() arrives and goes on; a barrier
-// opens when all 256 threads have arrived. In the exercise one arrival is missing. On a GPU the kernel hangs; the
-// emulated device says who waits for what. Add the line.
+// Warps 0 to 3 load tiles of V, warps 4 to 7 multiply. There is one buffer, and two named barriers: kFull
+// says that a tile is there, kEmpty that it has been used. bar_sync() arrives and waits, bar_arrive() arrives
+// and goes on; a barrier opens when all 256 threads have arrived. In the exercise one arrival is missing. On
+// a GPU the kernel hangs; the emulated device says who waits for what. Add the line.
 #include "attention/ptx.cuh"
 #include "given.cuh"
 
@@ -67,8 +67,8 @@ cudaError_t attend(const Problem& p, const Tensors& t, void* workspace, cudaStre
   float* p_gmem = static_cast<float*>(workspace);
   const cudaError_t status = launch_probabilities(p, t, p_gmem, stream);
   if (status != cudaSuccess) return status;
-  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p, t,
-                static_cast<const float*>(p_gmem));
+  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p,
+                t, static_cast<const float*>(p_gmem));
 }
 
 }  // namespace attention::exercise

@@ -4,35 +4,41 @@ namespace attention::exercise {
 
 std::string in_flight(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
-  if (c.max_groups_in_flight < 2) return "the next tile is not on its way while this one is waited for: at most one group is in flight";
+  if (c.max_groups_in_flight < 2)
+    return "the next tile is not on its way while this one is waited for: at most one group is in flight";
   return "";
 }
 
-// Between a wait in the loop and the use of the tile, the next one must still be on its way: a wait for everything that is
-// made more than once waits for that, too.
+// Between a wait in the loop and the use of the tile, the next one must still be on its way: a wait for
+// everything that is made more than once waits for that, too.
 std::string overlap(const emulator::Profile& profile) {
   for (const emulator::KernelProfile& kernel : profile.kernels) {
     if (kernel.kernel.find("output_kernel") == std::string::npos) continue;
     for (const emulator::SourceLine& line : kernel.lines) {
-      const bool everything = line.text.find("<0>") != std::string::npos || line.text.find("wait_all") != std::string::npos;
+      const bool everything =
+          line.text.find("<0>") != std::string::npos || line.text.find("wait_all") != std::string::npos;
       int times = 0;
       for (const emulator::Event& event : kernel.events) {
-        times += event.kind == emulator::EventKind::cp_async_wait && event.warp == 0 && event.line == line.line;
+        times +=
+            event.kind == emulator::EventKind::cp_async_wait && event.warp == 0 && event.line == line.line;
       }
       if (everything && times > 1) {
-        return "line " + std::to_string(line.line) + " waits for the next tile as well: nothing is on its way while this one is used";
+        return "line " + std::to_string(line.line) +
+               " waits for the next tile as well: nothing is on its way while this one is used";
       }
     }
   }
   return "";
 }
 
-const Task task = {.number = "04.2",
-                   .title = "waiting for what is needed",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}}},
-                   .fault_hint = "a thread's wait is about its own copies; a barrier after it makes that true of all threads",
-                   .questions = {in_flight, overlap},
-                   .workspace_bytes = score_bytes};
+const Task task = {
+    .number = "04.2",
+    .title = "waiting for what is needed",
+    .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}}},
+    .fault_hint =
+        "a thread's wait is about its own copies; a barrier after it makes that true of all threads",
+    .questions = {in_flight, overlap},
+    .workspace_bytes = score_bytes};
 
 }  // namespace attention::exercise

@@ -1,10 +1,10 @@
 // Exercise 04.2: waiting for what is needed.
 //
-// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The next tile is asked for before
-// this one is used. In the exercise the wait is missing, and a tile is used while it is still on its way: on a GPU that
-// gives a right answer on most days, on the emulated device a wrong one every time. Groups complete in the order in which
-// they were committed; cp_async_wait<N>() waits until at most the N latest are outstanding. Wait for this tile, and not
-// for the next one.
+// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The next tile is asked for
+// before this one is used. In the exercise the wait is missing, and a tile is used while it is still on its
+// way: on a GPU that gives a right answer on most days, on the emulated device a wrong one every time. Groups
+// complete in the order in which they were committed; cp_async_wait<N>() waits until at most the N latest are
+// outstanding. Wait for this tile, and not for the next one.
 #include "attention/ptx.cuh"
 #include "given.cuh"
 
@@ -26,7 +26,8 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
     for (int i = threadIdx.x; tile < tiles && i < kBlockKv * kHeadDim / 8; i += kThreads) {
       const int key = tile * kBlockKv + i / 8, column = i % 8 * 8;
       const bool inside = key < p.seq_kv;
-      cp_async_16(&v_smem[tile % 2][i / 8][column], inside ? v_gmem + key * kHeadDim + column : v_gmem, inside ? 16 : 0);
+      cp_async_16(&v_smem[tile % 2][i / 8][column], inside ? v_gmem + key * kHeadDim + column : v_gmem,
+                  inside ? 16 : 0);
     }
     cp_async_commit();  // an empty group counts, too, so that counting groups is counting tiles
   };
@@ -40,7 +41,8 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
     for (int i = 0; i < 4 && first_row + i < p.seq_q; ++i) {
       const float* prob = p_gmem + (size_t(head) * p.seq_q + first_row + i) * p.seq_kv + tile * kBlockKv;
       for (int key = 0; key < min(kBlockKv, p.seq_kv - tile * kBlockKv); ++key) {
-        const float2 pair = __half22float2(*reinterpret_cast<const half2*>(&v_smem[tile % 2][key][2 * lane_id]));
+        const float2 pair =
+            __half22float2(*reinterpret_cast<const half2*>(&v_smem[tile % 2][key][2 * lane_id]));
         o[i].x += prob[key] * pair.x;
         o[i].y += prob[key] * pair.y;
       }
@@ -58,8 +60,8 @@ cudaError_t attend(const Problem& p, const Tensors& t, void* workspace, cudaStre
   float* p_gmem = static_cast<float*>(workspace);
   const cudaError_t status = launch_probabilities(p, t, p_gmem, stream);
   if (status != cudaSuccess) return status;
-  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p, t,
-                static_cast<const float*>(p_gmem));
+  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), 0, stream, p,
+                t, static_cast<const float*>(p_gmem));
 }
 
 }  // namespace attention::exercise

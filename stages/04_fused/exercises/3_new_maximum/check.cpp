@@ -7,17 +7,20 @@ std::string one_launch(const emulator::Profile& profile) {
   // 3 row tiles and 5 key tiles; two reductions over a quad take two shuffles each, for two rows.
   constexpr std::uint64_t kMost = 3 * (5 * 4 + 4);
   if (c.shuffles <= kMost) return "";
-  return "fused_kernel makes " + std::to_string(c.shuffles) + " shuffles; two for each maximum are enough, " + std::to_string(kMost) + " in all";
+  return "fused_kernel makes " + std::to_string(c.shuffles) + " shuffles; two for each maximum are enough, " +
+         std::to_string(kMost) + " in all";
 }
 
-const Task task = {.number = "04.3",
-                   .title = "a new maximum",
-                   .cases = {{.shape = {.heads = 1, .seq_q = 48, .seq_kv = 80}, .hint = "lanes 4 r to 4 r + 3 must agree on the maximum of row r"},
-                             {.shape = {.heads = 1, .seq_q = 48, .seq_kv = 80},
-                              .distribution = Distribution::outlier_key,
-                              .hint = "the largest score comes last: what o and l_i hold by then must shrink to nothing"},
-                             {.shape = {.heads = 1, .seq_q = 32, .seq_kv = 64}, .distribution = Distribution::large_logits},
-                             {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 50, .seq_kv = 30, .causal = true}}},
-                   .questions = {one_launch}};
+const Task task = {
+    .number = "04.3",
+    .title = "a new maximum",
+    .cases = {{.shape = {.heads = 1, .seq_q = 48, .seq_kv = 80},
+               .hint = "lanes 4 r to 4 r + 3 must agree on the maximum of row r"},
+              {.shape = {.heads = 1, .seq_q = 48, .seq_kv = 80},
+               .distribution = Distribution::outlier_key,
+               .hint = "the largest score comes last: what o and l_i hold by then must shrink to nothing"},
+              {.shape = {.heads = 1, .seq_q = 32, .seq_kv = 64}, .distribution = Distribution::large_logits},
+              {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 50, .seq_kv = 30, .causal = true}}},
+    .questions = {one_launch}};
 
 }  // namespace attention::exercise

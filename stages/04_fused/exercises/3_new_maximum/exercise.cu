@@ -1,9 +1,9 @@
 // Exercise 04.3: a new maximum.
 //
-// All of attention in one launch: a warp has 16 query rows and walks over the keys, 16 at a time. Scores and output
-// are accumulators of mma.m16n8k16: lane 4 r + c holds, of row r, columns 2 c and 2 c + 1 ([0] and [1]), and of row
-// r + 8 the same ([2] and [3]). In the exercise two things are missing from new_maximum(): a row's scores lie in
-// *four* lanes, and what was summed under the old maximum must be corrected.
+// All of attention in one launch: a warp has 16 query rows and walks over the keys, 16 at a time. Scores and
+// output are accumulators of mma.m16n8k16: lane 4 r + c holds, of row r, columns 2 c and 2 c + 1 ([0] and
+// [1]), and of row r + 8 the same ([2] and [3]). In the exercise two things are missing from new_maximum(): a
+// row's scores lie in *four* lanes, and what was summed under the old maximum must be corrected.
 #include "attention/ptx.cuh"
 #include "given.cuh"
 
@@ -14,9 +14,10 @@ constexpr int kStride = kHeadDim + 8;
 constexpr int kOTiles = kHeadDim / 8;
 
 // [new_maximum]
-// Takes m_i, the largest score of rows r and r + 8 so far, on to the scores s, and o and l_i with it. l_i is the part
-// of the sum that this lane has added up.
-__device__ void new_maximum(const float (&s)[2][4], float (&m_i)[2], float (&l_i)[2], float (&o)[kOTiles][4]) {
+// Takes m_i, the largest score of rows r and r + 8 so far, on to the scores s, and o and l_i with it. l_i is
+// the part of the sum that this lane has added up.
+__device__ void new_maximum(const float (&s)[2][4], float (&m_i)[2], float (&l_i)[2],
+                            float (&o)[kOTiles][4]) {
   (void)l_i, (void)o;
   for (int h = 0; h < 2; ++h) {
     float m = fmaxf(fmaxf(s[0][2 * h], s[0][2 * h + 1]), fmaxf(s[1][2 * h], s[1][2 * h + 1]));
@@ -81,7 +82,8 @@ __global__ void fused_kernel(Problem p, Tensors t) {
         l_i[i / 2] += s[n][i];
       }
     }
-    const std::uint32_t p_frag[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+    const std::uint32_t p_frag[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]),
+                                     pack(s[1][2], s[1][3])};
     for (int n = 0; n < kOTiles; n += 2) {
       std::uint32_t v_frag[4];
       ldmatrix_x4_trans(v_frag, &v_smem[lane_id % 16][8 * n + lane_id / 16 * 8]);
@@ -96,7 +98,8 @@ __global__ void fused_kernel(Problem p, Tensors t) {
     const float inverse = visible_keys(p, rows[h]) > 0 ? 1.f / l : 0.f;
     half* row = t.o + (size_t(head) * p.seq_q + rows[h]) * kHeadDim + lane_id % 4 * 2;
     for (int n = 0; n < kOTiles; ++n) {
-      *reinterpret_cast<half2*>(row + 8 * n) = __floats2half2_rn(o[n][2 * h] * inverse, o[n][2 * h + 1] * inverse);
+      *reinterpret_cast<half2*>(row + 8 * n) =
+          __floats2half2_rn(o[n][2 * h] * inverse, o[n][2 * h + 1] * inverse);
     }
   }
 }
