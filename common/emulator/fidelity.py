@@ -50,6 +50,9 @@ def variants(program):
 
 
 def commit():
+    """The checkout's commit; where the sources are not one, ATTENTION_COMMIT says which commit they are."""
+    if "ATTENTION_COMMIT" in os.environ:
+        return os.environ["ATTENTION_COMMIT"]
     result = subprocess.run(["git", "rev-parse", "HEAD"], text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                             cwd=pathlib.Path(__file__).parent)
     return result.stdout.strip()
