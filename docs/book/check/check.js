@@ -51,6 +51,7 @@ function checkPage(where, doc, width) {
   for (const e of doc.querySelectorAll('.textblock p, .textblock li, .textblock td, figcaption')) {
     const text = [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join(' ');
     if (/\\\(|\\\[|\\f[$[{]|\\begin\{/.test(text)) complain(where, 'TeX that was not set: ' + text.slice(0, 80));
+    if (/`|\*\*/.test(text)) complain(where, 'Markdown in the text: ' + text.slice(0, 80));
     if (/\\(ref|snippet|include|htmlinclude|dontinclude|skip|until)\b/.test(text)) complain(where, 'a command in the text: ' + text.slice(0, 80));
   }
   for (const image of doc.images) if (!image.naturalWidth) complain(where, 'picture missing: ' + image.src);
