@@ -207,7 +207,7 @@ void swizzle(const std::filesystem::path& folder) {
   panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
   panel(395, true, "swizzled: place = chunk XOR row % 8");
   d.save(folder, "swizzle",
-         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. `ldmatrix` "
+         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. <code>ldmatrix</code> "
          "reads one chunk of eight rows at once, "
          "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and "
          "no byte is spent on padding.");
