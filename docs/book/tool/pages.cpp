@@ -130,6 +130,32 @@ bool snippet_marker(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return word_character(c) || c == '-'; });
 }
 
+// How far a line of code is indented, and the same line without so many blanks; tags may come before them.
+std::size_t indentation(const std::string& html) {
+  std::size_t blanks = 0;
+  for (std::size_t i = 0; i < html.size();) {
+    if (html[i] == '<') {
+      i = std::min(html.find('>', i), html.size() - 1) + 1;
+    } else if (html[i++] == ' ') {
+      ++blanks;
+    } else {
+      break;
+    }
+  }
+  return blanks;
+}
+std::string without_indentation(std::string html, std::size_t blanks) {
+  for (std::size_t i = 0; i < html.size() && blanks > 0;) {
+    if (html[i] == '<') {
+      i = std::min(html.find('>', i), html.size() - 1) + 1;
+    } else {
+      html.erase(i, 1);
+      --blanks;
+    }
+  }
+  return html;
+}
+
 // A block of code: the lines of a Doxygen fragment.
 std::string fragment(std::string_view html, bool listing) {
   static constexpr std::string_view kLine = "<div class=\"line\">", kEnd = "</div>";
@@ -142,6 +168,15 @@ std::string fragment(std::string_view html, bool listing) {
     lines.push_back(line.substr(kLine.size(), line.size() - kLine.size() - kEnd.size()));
   }
   const bool diff = lines.size() > 2 && lines[0].substr(0, 4) == "--- " && lines[1].substr(0, 4) == "+++ ";
+  // What was cut out of a function starts in the first column; directives are there already.
+  std::size_t common = listing || diff ? 0 : std::string::npos;
+  for (const std::string& line : lines) {
+    const std::string text = plain_text(line);
+    if (!text.empty() && text[0] != '#') common = std::min(common, indentation(line));
+  }
+  for (std::string& line : lines) {
+    if (indentation(line) >= common) line = without_indentation(line, common);
+  }
   std::string code;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (!listing && snippet_marker(plain_text(lines[i]))) continue;
