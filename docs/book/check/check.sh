@@ -40,7 +40,11 @@ for mode in light dark; do
   [ $mode = light ] || set -- --blink-settings=preferredColorScheme=0 "$@"
   timeout 300 "$chromium" "$@" "file://$page" >"$folder/check/$mode.out" 2>"$folder/check/$mode.log" || true
 
-  grep '^problem ' "$folder/check/$mode.out" | sed 's/^problem //; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' | sort | uniq && status=1
+  problems=$(sed -n 's/^problem //p' "$folder/check/$mode.out" | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' | sort -u)
+  if [ -n "$problems" ]; then
+    printf '%s\n' "$problems"
+    status=1
+  fi
   if ! grep -q '^END ' "$folder/check/$mode.out"; then
     echo "Chromium did not finish in $mode; see $folder/check/$mode.log"
     status=1
