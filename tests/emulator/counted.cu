@@ -6,6 +6,14 @@
 namespace counted {
 namespace {
 
+__global__ void shared_wide_load_kernel(const float* in, float* out, int sharing) {
+  __shared__ __align__(16) float tile[128];
+  for (int i = threadIdx.x; i < 128; i += 32) tile[i] = in[i];
+  __syncwarp();
+  const float4 wide = reinterpret_cast<const float4*>(tile)[threadIdx.x / sharing];
+  out[threadIdx.x] = wide.x + wide.y + wide.z + wide.w;
+}
+
 using attention::launch;
 
 __global__ void strided_load_kernel(const float* in, float* out, int stride) {
@@ -98,6 +106,10 @@ cudaError_t transpose(const float* in, float* out, bool padded) {
   return padded ? launch(transpose_kernel<1>, 1, 32, 0, nullptr, in, out)
                 : launch(transpose_kernel<0>, 1, 32, 0, nullptr, in, out);
 }
+cudaError_t shared_wide_load(const float* in, float* out, int sharing) {
+  return attention::launch(shared_wide_load_kernel, dim3(1), dim3(32), 0, nullptr, in, out, sharing);
+}
+
 cudaError_t specialized(const half* in, float* out, int tiles) {
   return launch(specialized_kernel, 1, 128, 0, nullptr, in, out, tiles);
 }

@@ -12,6 +12,9 @@ cudaError_t strided_load(const float* in, float* out, int stride);
 cudaError_t wide_copy(const float* in, float* out);
 /// One warp reads column by column from a tile of 32 x 32 floats whose rows are 32 + padding floats.
 cudaError_t transpose(const float* in, float* out, bool padded);
+/// One warp reads 16 bytes a lane of shared memory, lane i those at 16 * (i / sharing): groups of `sharing`
+/// lanes agree.
+cudaError_t shared_wide_load(const float* in, float* out, int sharing);
 /// Two producer warps load, two consumer warps multiply: `tiles` tiles, two buffers, cp.async.
 cudaError_t specialized(const half* in, float* out, int tiles);
 /// Lanes diverge: odd ones make one more load.

@@ -84,6 +84,18 @@ TEST_CASE("bank conflicts of a transpose, and none with padding") {
   CHECK(conflicts.lines.front().text.find("tile[threadIdx.x][column]") != std::string::npos);
 }
 
+TEST_CASE("wide shared loads go by quarters of a warp, by halves where neighbours agree") {
+  // As an H200 counts them: lanes on 32, 16 or 4 different addresses, none of which conflict.
+  const auto wavefronts = [](int sharing) {
+    return profile_of(
+               [=](Buffers& b) { return counted::shared_wide_load(b.in.data(), b.out.data(), sharing); })
+        .total.shared_load_wavefronts;
+  };
+  CHECK(wavefronts(1) == 4);
+  CHECK(wavefronts(2) == 2);
+  CHECK(wavefronts(8) == 2);
+}
+
 TEST_CASE("what each warp does can be told apart") {
   constexpr std::uint64_t kTiles = 6;
   const auto profile =

@@ -39,17 +39,19 @@ RequestCost global_sectors(const std::uint64_t* addresses, int lanes, int bytes)
 
 namespace {
 
-// Does every lane that takes part read what its neighbour does, the neighbour being `distance` lanes away?
+// Does every lane that takes part want what its neighbour wants, the neighbour being `distance` lanes away
+// and taking part too?
 bool neighbours_agree(const std::uint64_t* addresses, std::uint32_t mask, int distance) {
   for (std::uint32_t lanes = mask; lanes; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes), neighbour = lane ^ distance;
-    if ((mask >> neighbour & 1) && addresses[lane] != addresses[neighbour]) return false;
+    if (!(mask >> neighbour & 1) || addresses[lane] != addresses[neighbour]) return false;
   }
   return true;
 }
 
-// Lanes whose words are gathered in one go: 128 bytes' worth, and twice as many where wide accesses go in pairs to
-// one address. The second is not documented; on an H200 the counters of 02_tiled's shared loads have it exactly.
+// Lanes whose words are gathered in one go: 128 bytes' worth, and twice as many where wide accesses go in
+// pairs to one address. The second is not documented; on an H200 the counters of 02_tiled's shared loads have
+// it exactly.
 int lanes_at_once(const std::uint64_t* addresses, std::uint32_t mask, int bytes) {
   const int lanes = bytes <= 4 ? 32 : 128 / bytes;
   if (bytes <= 4) return lanes;
