@@ -228,6 +228,22 @@ void finish_headings(Page& page) {
   page.html = result.append(page.html, done);
 }
 
+// Cells of a few characters stay on one line, cells of words get room for some: wide tables scroll.
+std::string with_cell_sizes(std::string_view table) {
+  constexpr std::string_view kCell = "<td class=\"", kEnd = "</td>";
+  std::string result;
+  while (true) {
+    const std::size_t at = table.find(kCell);
+    if (at == table.npos) return result.append(table);
+    const std::size_t open = table.find('>', at), end = table.find(kEnd, open);
+    const std::size_t length = plain_text(table.substr(open + 1, end - open - 1)).size();
+    result.append(table.substr(0, at + kCell.size()));
+    result.append(length <= 18 ? "short " : length > 34 ? "words " : "");
+    result.append(table.substr(at + kCell.size(), end - at - kCell.size()));
+    table.remove_prefix(end);
+  }
+}
+
 void finish_code_and_tables(Page& page) {
   const bool listing = page.file.find("_source.html") != page.file.npos;
   page.html = rewritten(page.html, "<div class=\"fragment\">", "</div><!-- fragment -->",
@@ -235,8 +251,8 @@ void finish_code_and_tables(Page& page) {
   for (const std::string kind : {"markdownTable", "doxtable", "results"}) {
     page.html =
         rewritten(page.html, "<table class=\"" + kind + "\">", "</table>", [&](std::string_view table) {
-          return "<div class=\"scroll\" tabindex=\"0\"><table class=\"" + kind + "\">" + std::string(table) +
-                 "</table></div>";
+          return "<div class=\"scroll\" tabindex=\"0\"><table class=\"" + kind + "\">" +
+                 with_cell_sizes(table) + "</table></div>";
         });
   }
 }
