@@ -28,10 +28,19 @@ missing_packages() {
   command -v gnuplot >/dev/null || echo gnuplot-nox
 }
 
-install_missing() {
-  packages=$(missing_packages)
-  [ -n "$packages" ] || return 0
-  packages=$(echo $packages)  # on one line
+# missing_book_packages: what the book needs besides.
+missing_book_packages() {
+  command -v doxygen >/dev/null || echo doxygen
+  [ -e /usr/share/javascript/katex/katex.min.js ] || echo libjs-katex
+  [ -e /usr/share/javascript/chart.js/chart.min.js ] || echo libjs-chart.js
+}
+
+install_missing() { install_packages $(missing_packages); }
+
+# install_packages NAME...: Debian packages; nothing where none is named.
+install_packages() {
+  [ $# -gt 0 ] || return 0
+  packages=$*
   command -v apt-get >/dev/null || die "these Debian packages are missing and there is no apt-get: $packages"
   as_root=
   if [ "$(id -u)" -ne 0 ]; then
