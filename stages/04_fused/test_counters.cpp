@@ -2,38 +2,18 @@
 #include <string_view>
 #include <vector>
 
-#include "attention/session.hpp"
-#include "attention/stage.hpp"
-#include "catch.hpp"
-#include "emulator/emulator.hpp"
+#include "counting.hpp"
 
 using namespace attention;
 
 namespace {
 
-const Variant& variant_named(std::string_view name) {
-  for (const Variant& variant : registry().front()->variants) {
-    if (variant.name == name) return variant;
-  }
-  FAIL("no variant " << name);
-  throw;
-}
-
-// Of one call, which is one launch. The first use starts the program again, with traced kernels.
-emulator::KernelProfile profile_of(std::string_view name, const Shape& shape) {
-  EmulatorOptions counting;
-  counting.profile = true;
-  configure_device(counting);
-  const Problem problem(shape);
-  const Inputs inputs = make_inputs(problem, Distribution::normal, 60);
-  Session session(problem, inputs);
-  emulator::clear_profile();
-  session.run(variant_named(name));
-  const std::vector<emulator::KernelProfile> kernels = emulator::profile().kernels;
-  configure_device({});
-  REQUIRE(kernels.size() == 1);
-  REQUIRE(kernels[0].launches == 1);
-  return kernels[0];
+// The one kernel of a call, which is one launch.
+emulator::KernelProfile kernel_of(std::string_view name, const Shape& shape) {
+  const emulator::Profile profile = profile_of(name, shape);
+  REQUIRE(profile.kernels.size() == 1);
+  REQUIRE(profile.kernels[0].launches == 1);
+  return profile.kernels[0];
 }
 
 constexpr std::string_view kPlainVariants[] = {"fused", "cp_async", "swizzled", "pipelined",
@@ -48,7 +28,7 @@ TEST_CASE("one launch reads Q once, K and V once a block of rows, and writes O o
       CAPTURE(name, head_dim);
       Shape shape = kShape;
       shape.head_dim = head_dim;
-      const emulator::Counters total = profile_of(name, shape).total;
+      const emulator::Counters total = kernel_of(name, shape).total;
       const std::uint64_t row_bytes = 2 * head_dim;
       CHECK(total.global_load_bytes == (128 + 2 * (256 + 256)) * row_bytes);
       CHECK(total.global_store_bytes == 128 * row_bytes);
@@ -57,10 +37,10 @@ TEST_CASE("one launch reads Q once, K and V once a block of rows, and writes O o
 }
 
 TEST_CASE("cp.async passes the registers by") {
-  const emulator::Counters fused = profile_of("fused", kShape).total;
+  const emulator::Counters fused = kernel_of("fused", kShape).total;
   CHECK(fused.cp_async == 0);
   CHECK(fused.shared_store_bytes == fused.global_load_bytes);
-  const emulator::Counters cp_async = profile_of("cp_async", kShape).total;
+  const emulator::Counters cp_async = kernel_of("cp_async", kShape).total;
   CHECK(cp_async.async_bytes == fused.shared_store_bytes);
   CHECK(cp_async.shared_store_bytes == 0);
   CHECK(cp_async.max_groups_in_flight == 1);
@@ -71,18 +51,18 @@ TEST_CASE("linear tiles conflict, swizzled ones do not") {
     CAPTURE(head_dim);
     Shape shape = kShape;
     shape.head_dim = head_dim;
-    const emulator::Counters linear = profile_of("cp_async", shape).total;
+    const emulator::Counters linear = kernel_of("cp_async", shape).total;
     // Rows of 64 B and 192 B begin in two places alternately, so only four of eight meet.
     CHECK(linear.shared_load_wavefronts ==
           (head_dim % 64 == 0 ? 8 : 4) * linear.shared_load_wavefronts_ideal);
     for (const std::string_view name : {"swizzled", "pipelined", "q_in_registers"}) {
       CAPTURE(name);
-      const emulator::Counters total = profile_of(name, shape).total;
+      const emulator::Counters total = kernel_of(name, shape).total;
       CHECK(total.shared_load_wavefronts == total.shared_load_wavefronts_ideal);
       CHECK(total.async_store_wavefronts == total.async_store_wavefronts_ideal);
       CHECK(total.shared_store_wavefronts == total.shared_store_wavefronts_ideal);
     }
-    CHECK(profile_of("swizzled", shape).total.shared_load_bytes == linear.shared_load_bytes);
+    CHECK(kernel_of("swizzled", shape).total.shared_load_bytes == linear.shared_load_bytes);
   }
 }
 
@@ -91,7 +71,7 @@ TEST_CASE("the next tile is asked for before this one is multiplied") {
   // copies each.
   const auto copies_before_mma = [](std::string_view name) {
     int copies = 0;
-    for (const emulator::Event& event : profile_of(name, kShape).events) {
+    for (const emulator::Event& event : kernel_of(name, kShape).events) {
       if (event.warp != 0) continue;
       if (event.kind == emulator::EventKind::mma) break;
       if (event.kind == emulator::EventKind::cp_async) ++copies;
@@ -100,13 +80,13 @@ TEST_CASE("the next tile is asked for before this one is multiplied") {
   };
   CHECK(copies_before_mma("swizzled") == 3 * 4);
   CHECK(copies_before_mma("pipelined") == 5 * 4);
-  CHECK(profile_of("swizzled", kShape).total.max_groups_in_flight == 1);
-  CHECK(profile_of("pipelined", kShape).total.max_groups_in_flight > 1);
+  CHECK(kernel_of("swizzled", kShape).total.max_groups_in_flight == 1);
+  CHECK(kernel_of("pipelined", kShape).total.max_groups_in_flight > 1);
 }
 
 TEST_CASE("Q leaves the loop, and so do stores of half a sector") {
-  const emulator::Counters pipelined = profile_of("pipelined", kShape).total;
-  const emulator::Counters lean = profile_of("q_in_registers", kShape).total;
+  const emulator::Counters pipelined = kernel_of("pipelined", kShape).total;
+  const emulator::Counters lean = kernel_of("q_in_registers", kShape).total;
   // 8 warps, 4 tiles of keys, 4 pieces of Q.
   CHECK(pipelined.ldmatrix - lean.ldmatrix == 8 * (4 - 1) * 4);
   CHECK(pipelined.global_store_sectors == 2 * pipelined.global_store_sectors_ideal);
@@ -117,14 +97,14 @@ TEST_CASE("Q leaves the loop, and so do stores of half a sector") {
 
 TEST_CASE("`fitted` reads less for each product on large grids, and uses more blocks on small ones") {
   const Shape large = {.heads = 2 * current_device().sm_count, .seq_q = 128, .seq_kv = 64};
-  const emulator::KernelProfile wide = profile_of("fitted", large);
-  const emulator::KernelProfile plain = profile_of("q_in_registers", large);
+  const emulator::KernelProfile wide = kernel_of("fitted", large);
+  const emulator::KernelProfile plain = kernel_of("q_in_registers", large);
   CHECK(wide.total.mma == plain.total.mma);
   CHECK(wide.blocks == plain.blocks / 2);
   // Without the reads of Q, once a row in both, half as many.
   const std::uint64_t q_reads = large.heads * (128 / 16) * (64 / 16);
   CHECK(2 * (wide.total.ldmatrix - q_reads) == plain.total.ldmatrix - q_reads);
 
-  CHECK(profile_of("q_in_registers", {}).blocks == 8 * 512 / 64);
-  CHECK(profile_of("fitted", {}).blocks == 8 * 512 / 32);
+  CHECK(kernel_of("q_in_registers", {}).blocks == 8 * 512 / 64);
+  CHECK(kernel_of("fitted", {}).blocks == 8 * 512 / 32);
 }
