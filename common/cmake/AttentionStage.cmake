@@ -1,4 +1,5 @@
-# attention_stage(): everything that a stage's folder makes, from its kernel.cu, stage.cpp and optional test.cpp:
+# attention_stage(): everything that a stage's folder makes, from its kernel.cu, stage.cpp and optional test.cpp and
+# test_counters.cpp (what only the emulated device can show):
 #   kernels_<stage>      its device code
 #   <stage>              its program, bin/<stage>
 #   test_<stage>         the conformance suite and its own test.cpp, as ctest tests labelled <stage>
@@ -22,6 +23,10 @@ function(attention_stage)
   set(tests ${PROJECT_SOURCE_DIR}/tests/conformance.cpp)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/test.cpp)
     list(APPEND tests test.cpp)
+  endif()
+  if(ATTENTION_DEVICE STREQUAL "emulated" AND NOT ATTENTION_SANITIZE AND
+     EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/test_counters.cpp)
+    list(APPEND tests test_counters.cpp)  # needs traced kernels, which those sanitizers exclude
   endif()
   add_executable(test_${stage} ${tests} registry_${stage}.cpp)
   target_link_libraries(test_${stage} PRIVATE stage_${stage} attention_test_main)
