@@ -13,12 +13,12 @@ namespace attention {
 
 bool device_is_emulated();
 
-/// Faults that the emulated device has found in kernels since the program began (each place once; already
+/// Faults that the emulated device has found in kernels since the last reset (each place once; already
 /// printed on stderr where found); 0 on a GPU, where compute-sanitizer looks for them.
 std::size_t device_faults();
 
-/// Forgets the counters, so that the next kernels are counted alone.
-void reset_device_profile();
+/// Forgets faults and counters, so that the kernels to come stand alone.
+void reset_device_findings();
 
 /// The counters since the last reset as a table for people, where EmulatorOptions::profile is set.
 void print_device_profile(std::ostream& out);

@@ -22,7 +22,7 @@ bool device_is_emulated() {
 std::size_t device_faults() {
   return 0;
 }
-void reset_device_profile() {}
+void reset_device_findings() {}
 void print_device_profile(std::ostream&) {}
 std::string device_profile_json() {
   return "null";

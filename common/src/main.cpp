@@ -153,7 +153,6 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
     return row;
   }
   try {
-    const std::size_t faults_before = device_faults();
     Outcome outcome = session.run(variant);
     if (expected) {
       row.tolerance = Tolerance{expected->tolerance.max_abs_error * variant.error_factor,
@@ -164,7 +163,7 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
       row.verdict = Row::Verdict::right;
     }
     for (const std::string& damage : outcome.damage) row.complaints.push_back(damage);
-    if (const std::size_t faults = device_faults() - faults_before) {
+    if (const std::size_t faults = device_faults()) {
       row.complaints.push_back("the emulated device reported " + std::to_string(faults) + " fault(s)");
     }
     if (!row.complaints.empty()) row.verdict = Row::Verdict::wrong;
@@ -256,7 +255,7 @@ ExitCode run(int argc, char** argv) {
   for (const Selected& what : selected) {
     show_progress(std::string(what.stage->name) + "/" + std::string(what.variant->name) + " ... (" +
                   std::to_string(rows.size() + 1) + " of " + std::to_string(selected.size()) + ")");
-    reset_device_profile();
+    reset_device_findings();
     const Row row = run_variant(what, session, device, options, expected, options.out ? &output : nullptr);
     show_progress("");
     table.print_row({.stage = what.stage->name,

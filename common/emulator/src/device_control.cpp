@@ -97,7 +97,8 @@ std::size_t device_faults() {
 }
 
 // A variant's failed launch must not fail the variants after it, as it would on a GPU.
-void reset_device_profile() {
+void reset_device_findings() {
+  emulator::clear_reports();
   emulator::clear_profile();
   emulator::clear_error();
 }
