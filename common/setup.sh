@@ -32,7 +32,6 @@ missing_packages() {
 missing_book_packages() {
   command -v doxygen >/dev/null || echo doxygen
   [ -e /usr/share/javascript/katex/katex.min.js ] || echo libjs-katex
-  [ -e /usr/share/javascript/chart.js/chart.min.js ] || echo libjs-chart.js
 }
 
 install_missing() { install_packages $(missing_packages); }
