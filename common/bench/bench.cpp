@@ -421,18 +421,5 @@ ExitCode run(int argc, char** argv) {
 }  // namespace attention::bench
 
 int main(int argc, char** argv) {
-  using attention::ExitCode;
-  const auto fail = [](ExitCode code, const char* message) {
-    std::cerr << "error: " << message << '\n';
-    return int(code);
-  };
-  try {
-    return int(attention::bench::run(argc, argv));
-  } catch (const attention::NoDevice& error) {
-    return fail(ExitCode::no_device, error.what());
-  } catch (const attention::InvalidInput& error) {
-    return fail(ExitCode::bad_input, error.what());
-  } catch (const std::exception& error) {
-    return fail(ExitCode::wrong_result, error.what());
-  }
+  return attention::run_program([&] { return attention::bench::run(argc, argv); });
 }

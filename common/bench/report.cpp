@@ -58,7 +58,7 @@ ExitCode check(const std::filesystem::path& root) {
   return stale ? ExitCode::wrong_result : ExitCode::right;
 }
 
-int run(int argc, char** argv) {
+ExitCode run(int argc, char** argv) {
   CLI::App app{"Charts and tables of benchmark results"};
   app.footer(
       "Exit codes: 0 right, 1 stale, 2 bad input.\n"
@@ -76,7 +76,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+    return ExitCode(app.exit(help));
   } catch (const CLI::ParseError& error) {
     throw InvalidInput(std::string(error.what()) + "; see --help");
   }
@@ -85,29 +85,20 @@ int run(int argc, char** argv) {
   if (wants_page + wants_update + wants_check != 1) {
     throw InvalidInput("give results and -o FOLDER, or --update, or --check; see --help");
   }
-  if (wants_check) return int(check(root));
+  if (wants_check) return check(root);
   if (wants_update) {
     update(root);
-    return int(ExitCode::right);
+    return ExitCode::right;
   }
   if (folder.empty()) throw InvalidInput("-o must name the folder for the page");
   if (files.empty()) throw InvalidInput("there is nothing to show: name at least one results file");
   make_page(files, folder);
-  return int(ExitCode::right);
+  return ExitCode::right;
 }
 
 }  // namespace
 }  // namespace attention::bench
 
 int main(int argc, char** argv) {
-  using attention::ExitCode;
-  try {
-    return attention::bench::run(argc, argv);
-  } catch (const attention::InvalidInput& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return int(ExitCode::bad_input);
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return int(ExitCode::wrong_result);
-  }
+  return attention::run_program([&] { return attention::bench::run(argc, argv); });
 }

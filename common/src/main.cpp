@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -289,22 +288,5 @@ ExitCode run(int argc, char** argv) {
 }  // namespace attention
 
 int main(int argc, char** argv) {
-  using attention::ExitCode;
-  const auto fail = [](ExitCode code, const char* message) {
-    std::cerr << "error: " << message << '\n';
-    return int(code);
-  };
-  try {
-    return int(attention::run(argc, argv));
-  } catch (const attention::NoDevice& error) {
-    return fail(ExitCode::no_device, error.what());
-  } catch (const attention::CudaError& error) {
-    return fail(ExitCode::wrong_result, error.what());
-  } catch (const std::bad_alloc&) {
-    return fail(ExitCode::bad_input, "not enough host memory for this shape");
-  } catch (const attention::InvalidInput& error) {
-    return fail(ExitCode::bad_input, error.what());
-  } catch (const std::exception& error) {
-    return fail(ExitCode::wrong_result, error.what());
-  }
+  return attention::run_program([&] { return attention::run(argc, argv); });
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <stdexcept>
 
 namespace attention {
@@ -21,5 +22,9 @@ struct NoDevice : std::runtime_error {
 struct CudaError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// Runs the body of a program and gives its exit code. What it throws becomes one line on stderr and the code
+/// that belongs to it: InvalidInput and a lack of host memory 2, NoDevice 3, anything else 1.
+int run_program(const std::function<ExitCode()>& body);
 
 }  // namespace attention
