@@ -84,6 +84,19 @@ __global__ void three_in_flight_kernel(const float* in, float* out) {
   out[threadIdx.x] = tile[0][threadIdx.x] + tile[3][threadIdx.x];
 }
 
+// Lanes of which the lower ones have returned when the higher ones wait, and of which only some copy.
+__global__ void waits_alone_kernel(const float* in, float* out) {
+  __shared__ __align__(16) float tile[256];
+  const int lane_id = int(threadIdx.x) % 32;
+  for (int copy = 0; copy < (lane_id >= 16 ? 3 : 0); ++copy) {
+    attention::cp_async_16(&tile[4 * threadIdx.x], in + 4 * threadIdx.x);
+    attention::cp_async_commit();
+    attention::cp_async_wait<0>();
+  }
+  out[threadIdx.x] = in[threadIdx.x];
+  attention::cp_async_wait_all();
+}
+
 __global__ void long_loop_kernel(const float* in, float* out) {
   float sum = 0.0f;
   for (int i = 0; i < 2000; ++i) sum += in[(i * 32 + int(threadIdx.x)) % 1024];
@@ -118,6 +131,9 @@ cudaError_t diverging(const float* in, float* out) {
 }
 cudaError_t three_in_flight(const float* in, float* out) {
   return launch(three_in_flight_kernel, 1, 32, 0, nullptr, in, out);
+}
+cudaError_t waits_alone(const float* in, float* out) {
+  return launch(waits_alone_kernel, 2, 64, 0, nullptr, in, out);
 }
 cudaError_t long_loop(const float* in, float* out) {
   return launch(long_loop_kernel, 1, 32, 0, nullptr, in, out);

@@ -21,6 +21,9 @@ cudaError_t specialized(const half* in, float* out, int tiles);
 cudaError_t diverging(const float* in, float* out);
 /// 4 groups of cp.async, at most 3 of them outstanding.
 cudaError_t three_in_flight(const float* in, float* out);
+/// 2 blocks of 2 warps; nothing makes lanes meet. Lanes from 16 on make 3 copies and wait for each; all wait
+/// last.
+cudaError_t waits_alone(const float* in, float* out);
 /// More accesses a lane than a log holds, and no barrier: 2000 loads and a store.
 cudaError_t long_loop(const float* in, float* out);
 /// `blocks` blocks of one warp, a load and a store each.

@@ -163,6 +163,19 @@ TEST_CASE("commit groups in flight, empty ones not counted") {
   CHECK(profile.total.async_bytes == 4 * 512);
 }
 
+TEST_CASE("a warp's commits and waits are counted once, whichever lanes make them and when they return") {
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    const auto profile =
+        profile_of([](Buffers& b) { return counted::waits_alone(b.in.data(), b.out.data()); },
+                   {.schedule_seed = seed, .check = true, .profile = true});
+    constexpr std::uint64_t kWarps = 2 * 2;
+    CHECK(profile.total.cp_async_commits == kWarps * 3);
+    CHECK(profile.total.cp_async_waits == kWarps * (3 + 1));
+    REQUIRE(profile.warps.size() == 2);
+    CHECK(profile.warps[1].cp_async_waits == 2 * (3 + 1));
+  }
+}
+
 TEST_CASE("a loop longer than a log of accesses is counted whole") {
   const auto profile = profile_of([](Buffers& b) { return counted::long_loop(b.in.data(), b.out.data()); });
   CHECK(profile.total.global_load_requests == 2000);

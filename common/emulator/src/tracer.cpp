@@ -47,6 +47,7 @@ void Tracer::begin_block(std::uint64_t) {
   if (checks_) races_.begin_block(*worker_);
   std::fill_n(log_length_, worker_->thread_count, 0);
   std::fill_n(full_logs_, worker_->warp_count, 0u);
+  lane_times_.clear();
   records_events_ = counts_ && may_record_events();
   ++traced_blocks_;
 }
@@ -371,9 +372,20 @@ void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructio
   if (records_events_) record_event({kind, warp, 0, site, 0, 0});
 }
 
-void Tracer::count_by_first_lane(EventKind kind, Site site) {
+void Tracer::count_lane(EventKind kind, Site site) {
+  if (!counts_) return;
   const Thread& self = *worker_->current;
-  if (self.lane() == __builtin_ctz(worker_->warps[self.warp()].alive)) count(self.warp(), kind, site);
+  const auto is_here = [&](const LaneTimes& known) {
+    return known.warp == self.warp() && known.kind == kind && known.site.line == site.line &&
+           known.site.file == site.file;
+  };
+  auto place = std::find_if(lane_times_.begin(), lane_times_.end(), is_here);
+  if (place == lane_times_.end()) {
+    place = lane_times_.insert(place, {self.warp(), kind, site, 0, {}});
+  }
+  if (++place->times[self.lane()] <= place->most) return;
+  place->most = place->times[self.lane()];
+  count(self.warp(), kind, site);
 }
 
 void Tracer::count_groups_in_flight(int warp, std::uint64_t groups) {

@@ -34,8 +34,9 @@ class Tracer {
   /// One instruction of a warp other than an access; `tensor_flop` of a matrix product.
   void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1,
              std::uint64_t tensor_flop = 0);
-  /// The same for what each lane does on its own: counts when the first living lane of a warp does it.
-  void count_by_first_lane(EventKind kind, Site site);
+  /// The same for what each lane does on its own, by the current thread: as of accesses, the k-th time of
+  /// each lane at one place is one instruction.
+  void count_lane(EventKind kind, Site site);
   void count_groups_in_flight(int warp, std::uint64_t groups);
 
   void block_barrier_released(Site site);
@@ -66,6 +67,14 @@ class Tracer {
   struct SiteCounters {
     Site site;
     Counters counters;
+  };
+  // How often each lane of a warp has been at a place, for what lanes do on their own.
+  struct LaneTimes {
+    int warp;
+    EventKind kind;
+    Site site;
+    std::uint64_t most;
+    std::uint64_t times[32];
   };
   struct TracedEvent {
     EventKind kind;
@@ -104,6 +113,7 @@ class Tracer {
   };
   std::vector<CachedPlace> place_cache_;
   std::vector<SiteCounters> sites_;
+  std::vector<LaneTimes> lane_times_;
 
   std::unique_ptr<Record[]> logs_;  // kLogCapacity records for each thread
   int log_length_[kMaxBlockThreads] = {};
