@@ -58,6 +58,12 @@ def commit():
     return result.stdout.strip()
 
 
+def gpu_name():
+    """"NVIDIA H200, 580.159.04": the first GPU and its driver."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, text=True, stdout=subprocess.PIPE).stdout.strip().splitlines()[0]
+
+
 def count_emulated(build, options):
     counts = {}
     for program in programs(build):
@@ -105,9 +111,7 @@ def count_on_gpu(build, options):
                                  + result.stdout[-2000:])
             counts[f"{program.name}/{variant}"] = read_ncu_csv(result.stdout)
             print(f"{program.name}/{variant}", file=sys.stderr)
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    device = subprocess.run(query, text=True, stdout=subprocess.PIPE).stdout.strip().splitlines()[0]
-    return {"device": device, "commit": commit(), "options": options, "counts": counts}
+    return {"device": gpu_name(), "commit": commit(), "options": options, "counts": counts}
 
 
 def cause(known, variant, counter):

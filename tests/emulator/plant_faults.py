@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 """Plants faults in copies of the real stages' kernels and says who catches each.
 
-A mutant is a kernel.cu with one statement gone that orders or waits: a barrier, a wait, an arrival. Each is compiled
-by the build's own commands, plain and traced, into a library of its own, and the stage's program is run with it: the
-dynamic linker is told where to look, nothing is rebuilt. Caught means that the program exits other than 0: by a wrong
-result or a report of the plain run, or by a report of the checked run.
+A mutant is a kernel source with one statement gone that orders or waits: a barrier, a wait, an arrival. Each is
+compiled and linked by the build's own commands, and the stage's program is run with it; the build itself stays as it
+was. Two machines may take part, since the one with the GPU need not have the emulated build. Each step writes a file:
 
-  plant_faults.py BUILD [--stage 04_fused] [--limit N] [--shape "--seq-q 256"] [--json out.json]
+  plant_faults.py emulated BUILD --out emulated.json    plain and --check-memory runs on the emulated device
+  plant_faults.py gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer
+  plant_faults.py table emulated.json gpu.json --out table.md
+
+Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place
+that it does not report of the unchanged program too, since racecheck reports some of those (05_tuned's README).
 
 A statement can be redundant, and a mutant without it right: such survivors are listed, for a person to judge.
-Needs a build of the emulated device with CMAKE_EXPORT_COMPILE_COMMANDS=ON.
+Needs a build with CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the presets make.
 """
 
 import argparse
+import concurrent.futures
+import dataclasses
 import json
 import os
 import pathlib
@@ -22,6 +28,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "common" / "emulator"))
+from fidelity import commit, gpu_name
+
 # What a mutant does without. Each is a whole statement.
 STATEMENTS = [
     ("a block barrier", r"__syncthreads\(\);"),
@@ -30,94 +39,276 @@ STATEMENTS = [
     ("a named barrier", r"(?:attention::)?bar_sync\([^;]*\);"),
     ("an arrival", r"(?:attention::)?bar_arrive\([^;]*\);"),
 ]
+# Without one of these others may wait for ever; such mutants run last, lest they keep a GPU from the rest.
+MAY_HANG = {"a named barrier", "an arrival"}
+
+TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
+PLAIN_RUNS = 3  # on a GPU, where a race may go either way
+
+
+@dataclasses.dataclass
+class Source:
+    """A kernel source of a stage, and the libraries of the build that it is in."""
+    stage: str
+    path: pathlib.Path
+    targets: dict  # flavour -> the entry of compile_commands.json
+
+
+@dataclasses.dataclass
+class Mutant:
+    source: Source
+    line: int
+    without: str
+    text: str
+
+    def row(self):
+        return {"stage": self.source.stage, "file": self.source.path.name, "line": self.line,
+                "without": self.without}
+
+
+def sources_of(build):
+    found = {}
+    for command in json.loads((build / "compile_commands.json").read_text()):
+        match = re.search(r"/(?:kernels|hopper)_(\d\d_\w+?)(_traced)?\.dir/", command["command"])
+        if not match:
+            continue
+        stage, path = match.group(1), pathlib.Path(command["file"])
+        source = found.setdefault((stage, path), Source(stage, path, {}))
+        source.targets["traced" if match.group(2) else "plain"] = command
+    return [found[key] for key in sorted(found)]
 
 
 def mutants_of(source):
-    """Yields (what, line, text) for each statement that can be left out."""
-    text = source.read_text()
-    for what, pattern in STATEMENTS:
+    """A mutant for each statement that can be left out."""
+    text = source.path.read_text()
+    for without, pattern in STATEMENTS:
         for match in re.finditer(pattern, text):
-            line = text.count("\n", 0, match.start()) + 1
             start_of_line = text.rfind("\n", 0, match.start()) + 1
             if "//" in text[start_of_line:match.start()]:
                 continue
-            yield what, line, text[:match.start()] + ";" + text[match.end():]
+            yield Mutant(source, text.count("\n", 0, match.start()) + 1, without,
+                         text[:match.start()] + ";" + text[match.end():])
 
 
-def build_mutant(build, commands, stage, text, folder):
-    """Compiles both flavours of kernels_<stage> from `text`; returns their folders."""
-    source = next(pathlib.Path(c["file"]) for c in commands if f"kernels_{stage}.dir" in c["command"])
-    copy = folder / "kernel.cu"
-    copy.write_text(text)
-    folders = {}
-    for flavour, target in (("plain", f"kernels_{stage}"), ("traced", f"kernels_{stage}_traced")):
-        command = next(c for c in commands if f"/{target}.dir/" in c["command"])
-        arguments = shlex.split(command["command"])
-        out = folder / flavour
-        out.mkdir()
-        arguments[arguments.index("-o") + 1] = str(out / "kernel.o")
-        arguments = [str(copy) if a == str(source) else a for a in arguments]
-        arguments += ["-I", str(source.parent), "-w"]
-        subprocess.run(arguments, cwd=command["directory"], check=True)
-        library = out / f"libkernels_{stage}.so"
-        subprocess.run([arguments[0], "-shared", "-Wl,-Bsymbolic", f"-Wl,-soname,{library.name}", "-o", str(library),
-                        str(out / "kernel.o"), f"-L{build / 'lib'}", "-lattention_emulator",
-                        f"-Wl,-rpath,{build / 'lib'}"], check=True)
-        folders[flavour] = out
-    return folders
+def compile_copy(mutant, flavour, folder):
+    """Compiles the mutant by the build's own command; returns its object and the build's, which it stands for."""
+    command = mutant.source.targets[flavour]
+    arguments = shlex.split(command["command"])
+    copy = folder / mutant.source.path.name
+    copy.write_text(mutant.text)
+    out = folder / flavour / "mutant.o"
+    out.parent.mkdir()
+    original = arguments[arguments.index("-o") + 1]
+    arguments[arguments.index("-o") + 1] = str(out)
+    arguments = [str(copy) if a == str(mutant.source.path) else a for a in arguments]
+    subprocess.run([*arguments, "-I", str(mutant.source.path.parent), "-w"], cwd=command["directory"], check=True)
+    return out, original
 
 
-def run(build, stage, folder, options, timeout):
-    """Runs the stage's program with the mutant; returns (caught, by what)."""
-    environment = dict(os.environ, LD_LIBRARY_PATH=str(folder))
-    try:
-        result = subprocess.run([str(build / "bin" / stage), *options], env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return True, "did not end"
-    if result.returncode == 0:
-        return False, ""
-    reports = [line for line in result.stderr.splitlines() if re.match(r"\S+:\d+: ", line)]
-    kinds = sorted({line.split(": ")[1] for line in reports})
-    if not kinds and "WRONG" not in result.stdout:
-        return True, f"exit {result.returncode}"
-    return True, ", ".join(kinds) or "wrong result"
+def link(build, target, out, replace):
+    """Links `target` again by the build's own command, with some of its inputs replaced, as `out`."""
+    listing = subprocess.run(["ninja", "-C", str(build), "-t", "commands", target], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    arguments = shlex.split(listing.splitlines()[-1].removeprefix(": && ").removesuffix(" && :"))
+    arguments[arguments.index("-o") + 1] = str(out)
+    linked = [new for a in arguments for new in replace.get(a, [a])]
+    if linked == arguments:
+        raise SystemExit(f"nothing of the mutant's is an input of {target}")
+    subprocess.run(linked, cwd=build, check=True)
+
+
+def run(command, timeout, environment=None):
+    """Returns (exit code, or None where it had to be killed; stdout; stderr)."""
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
+                          env=environment and dict(os.environ, **environment)) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+            return process.returncode, out, err
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            return None, out, err
+
+
+def verdict(status, out, err):
+    """What a run without a sanitizer shows: "" where nothing is wrong."""
+    if status is None:
+        return "does not end"
+    if status == 0:
+        return ""
+    # The emulated device's reports: "kernel.cu:123: kind: ..."
+    kinds = sorted({line.split(": ")[1] for line in err.splitlines() if re.match(r"\S+:\d+: ", line)})
+    if kinds:
+        return ", ".join(kinds)
+    return "wrong result" if "WRONG" in out else f"exit {status}"
+
+
+# ---- On the emulated device ----
+
+def emulated_outcome(build, options, mutant):
+    program = build / "bin" / mutant.source.stage
+    row = mutant.row()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for flavour, kind, flags in (("plain", "plain", []), ("traced", "checked", ["--check-memory"])):
+            mutated, original = compile_copy(mutant, flavour, folder)
+            library = re.search(r"/((?:kernels|hopper)_\w+?)(?:_traced)?\.dir/", original).group(1)
+            name = f"lib{library}.so"
+            target = f"lib/traced/{name}" if flavour == "traced" else f"lib/{name}"
+            link(build, target, mutated.parent / name, {original: [str(mutated)]})
+            # The dynamic linker looks here before it looks where the build says.
+            path = str(mutated.parent) + (f":{build / 'lib' / 'traced'}" if flavour == "traced" else "")
+            row[kind] = verdict(*run([str(program), *options, *flags], 300, {"LD_LIBRARY_PATH": path}))
+    return row
+
+
+# ---- On a GPU ----
+
+def reported_places(log):
+    """The source lines that compute-sanitizer names, and what it says where it names none."""
+    places = set(re.findall(r"^=========.* in (?:\S*/)?(\w+\.\w+:\d+)", log, re.M))
+    if not places and not re.search(r"^========= (?:ERROR SUMMARY|RACECHECK SUMMARY): 0 ", log, re.M):
+        places = set(re.findall(r"^========= ((?:Error|Fatal|Invalid|Barrier|Uninitialized).*)", log, re.M))
+    return places
+
+
+def sanitize(tool, program, options, folder, timeout):
+    log = folder / f"{tool}.log"
+    run(["compute-sanitizer", "--tool", tool, "--log-file", str(log), str(program), *options], timeout)
+    return log.read_text() if log.exists() else ""
+
+
+def gpu_build(build, mutant, folder):
+    folder.mkdir()
+    mutated, original = compile_copy(mutant, "plain", folder)
+    library = re.search(r"(\S+)/CMakeFiles/(\w+)\.dir/", original)
+    archive = f"{library.group(1)}/lib{library.group(2)}.a"
+    program = folder / mutant.source.stage
+    # In front of the archive, whose member is then not needed.
+    link(build, f"bin/{mutant.source.stage}", program, {archive: [str(mutated), archive]})
+    return program
+
+
+def gpu_outcome(program, mutant, options, clean, folder):
+    timeout = 10 if mutant.without in MAY_HANG else 60
+    row = mutant.row()
+    verdicts = [verdict(*run([str(program), *options], timeout)) for _ in range(PLAIN_RUNS)]
+    bad = [v for v in verdicts if v]
+    row["plain"] = f"{bad[0]}, {len(bad)} of {PLAIN_RUNS}" if bad else ""
+    for tool in TOOLS:
+        log = sanitize(tool, program, options, folder, 2 * timeout)
+        row[tool] = sorted(reported_places(log) - set(clean[tool]))
+    return row
+
+
+def record_gpu(build, mutants, options, jobs, logs):
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        folder = pathlib.Path(logs)
+        programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
+
+        # What each tool says of the unchanged programs; racecheck does not say quite the same each time.
+        stages = sorted({mutant.source.stage for mutant in mutants})
+
+        def clean_places(stage, tool):
+            places = set()
+            for i in range(PLAIN_RUNS):
+                at = folder / f"clean_{stage}_{tool}_{i}"
+                at.mkdir()
+                places |= reported_places(sanitize(tool, build / "bin" / stage, options, at, 60))
+            return sorted(places)
+        pairs = [(stage, tool) for stage in stages for tool in TOOLS]
+        clean = {stage: {} for stage in stages}
+        for (stage, tool), places in zip(pairs, pool.map(lambda pair: clean_places(*pair), pairs)):
+            clean[stage][tool] = places
+
+        rows = [None] * len(mutants)
+        for hang in (False, True):
+            chosen = [i for i, mutant in enumerate(mutants) if (mutant.without in MAY_HANG) == hang]
+            outcomes = pool.map(lambda i: gpu_outcome(programs[i], mutants[i], options,
+                                                      clean[mutants[i].source.stage], folder / str(i)), chosen)
+            for i, row in zip(chosen, outcomes):
+                rows[i] = row
+                print(row, flush=True)
+    version = subprocess.run(["compute-sanitizer", "--version"], text=True, stdout=subprocess.PIPE).stdout
+    nvcc = subprocess.run(["nvcc", "--version"], text=True, stdout=subprocess.PIPE).stdout
+    return {"device": gpu_name(), "cuda": re.search(r"release ([\d.]+)", nvcc).group(1),
+            "sanitizer": re.search(r"[Vv]ersion ([\d.]+)", version).group(1), "clean": clean, "rows": rows}
+
+
+# ---- Side by side ----
+
+def table(emulated, gpu):
+    """Markdown: who catches what, mutant by mutant."""
+    key = lambda row: (row["stage"], row["file"], row["line"], row["without"])
+    on_gpu = {key(row): row for row in gpu["rows"]}
+    if set(on_gpu) != set(map(key, emulated["rows"])):
+        raise SystemExit("not the same mutants: " + ", ".join(
+            f"{k[0]}/{k[1]}:{k[2]}" for k in sorted(set(on_gpu) ^ set(map(key, emulated["rows"])))))
+    lines = ["| planted in | without | emulated, plain | emulated, `--check-memory` | GPU, plain | compute-sanitizer |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    caught = [0, 0, 0, 0]
+    for row in sorted(emulated["rows"], key=key):
+        theirs = on_gpu[key(row)]
+        tools = ", ".join(tool for tool in TOOLS if theirs[tool])
+        cells = [row["plain"], row["checked"], theirs["plain"], tools]
+        caught = [count + bool(cell) for count, cell in zip(caught, cells)]
+        lines.append(f"| `{row['stage']}/{row['file']}:{row['line']}` | {row['without']} | " +
+                     " | ".join(cell or "-" for cell in cells) + " |")
+    total = len(emulated["rows"])
+    lines.append(f"| **{total} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
+    noisy = [f"{tool} on {stage}" for stage, tools in gpu["clean"].items() for tool in TOOLS if tools[tool]]
+    return "\n".join([
+        "# Planted faults, and who catches them", "",
+        "Made by `tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",
+        *lines, "",
+        f"GPU: {gpu['device']} (driver), CUDA {gpu['cuda']}, compute-sanitizer {gpu['sanitizer']}, commit "
+        f"`{gpu['commit'][:12]}`; `plant_faults.py gpu`, options `{gpu['options']}`, {PLAIN_RUNS} plain runs each.",
+        f"Emulated device: commit `{emulated['commit'][:12]}`, the same options.",
+        "A tool counts where it reports a place that it does not report of the unchanged program too; it reports some "
+        f"of {', '.join(noisy)}." if noisy else "No tool reports anything of the unchanged programs.", ""])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--stage", action="append", help="only this stage; may be given again")
-    parser.add_argument("--limit", type=int, default=0, help="at most so many mutants a stage, spread over the file")
-    parser.add_argument("--shape", default="--heads 2 --seq-q 70 --seq-kv 1100", help="options of the stages' programs")
-    parser.add_argument("--json", type=pathlib.Path)
-    arguments = parser.parse_args()
-    build = arguments.build.resolve()
-    commands = json.loads((build / "compile_commands.json").read_text())
-    stages = arguments.stage or sorted({m.group(1) for c in commands
-                                        for m in [re.search(r"kernels_(\d\d_\w+?)(?<!_traced)\.dir/", c["command"])] if m})
+    steps = parser.add_subparsers(dest="step", required=True)
+    for step in ("emulated", "gpu"):
+        sub = steps.add_parser(step)
+        sub.add_argument("build", type=pathlib.Path)
+        sub.add_argument("--stage", action="append", help="only this stage; may be given again")
+        sub.add_argument("--shape", default="--heads 2 --seq-q 70 --seq-kv 1100", help="for the stages' programs")
+        sub.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
+        sub.add_argument("--out", type=pathlib.Path, required=True)
+    steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder")
+    sub = steps.add_parser("table")
+    sub.add_argument("emulated", type=pathlib.Path)
+    sub.add_argument("gpu", type=pathlib.Path)
+    sub.add_argument("--out", type=pathlib.Path, required=True)
+    chosen = parser.parse_args()
 
-    rows, survivors = [], 0
-    print(f"{'stage':10} {'line':>5}  {'without':20} {'plain run':34} checked run")
-    for stage in stages:
-        source = next(pathlib.Path(c["file"]) for c in commands if f"/kernels_{stage}.dir/" in c["command"])
-        mutants = list(mutants_of(source))
-        if arguments.limit and len(mutants) > arguments.limit:
-            step = len(mutants) / arguments.limit
-            mutants = [mutants[int(i * step)] for i in range(arguments.limit)]
-        for what, line, text in mutants:
-            with tempfile.TemporaryDirectory() as folder:
-                folders = build_mutant(build, commands, stage, text, pathlib.Path(folder))
-                options = ["--variant", "all", *shlex.split(arguments.shape)]
-                plain, plain_by = run(build, stage, folders["plain"], options, 120)
-                checked, checked_by = run(build, stage, folders["traced"], [*options, "--check-memory"], 300)
-            survivors += not (plain or checked)
-            rows.append({"stage": stage, "line": line, "without": what, "plain": plain_by, "checked": checked_by})
-            print(f"{stage:10} {line:5}  {what:20} {plain_by or '-':34} {checked_by or '-'}", flush=True)
-    print(f"{len(rows)} faults planted, {len(rows) - survivors} caught")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0 if rows else 1
+    if chosen.step == "table":
+        chosen.out.write_text(table(*(json.loads(path.read_text()) for path in (chosen.emulated, chosen.gpu))))
+        return 0
+    build = chosen.build.resolve()
+    mutants = [mutant for source in sources_of(build) if not chosen.stage or source.stage in chosen.stage
+               for mutant in mutants_of(source)]
+    if not mutants:
+        raise SystemExit(f"no statement to leave out in the stages of {build}")
+    options = ["--variant", "all", *shlex.split(chosen.shape)]
+    if chosen.step == "emulated":
+        record = {"device": "emulated device", "rows": []}
+        with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
+            for row in pool.map(lambda mutant: emulated_outcome(build, options, mutant), mutants):
+                print(f"{row['stage']:10} {row['file']:14} {row['line']:5}  {row['without']:20} "
+                      f"{row['plain'] or '-':34} {row['checked'] or '-'}", flush=True)
+                record["rows"].append(row)
+        survivors = sum(not (row["plain"] or row["checked"]) for row in record["rows"])
+        print(f"{len(mutants)} faults planted, {len(mutants) - survivors} caught")
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            record = record_gpu(build, mutants, [*options, "--no-time"], chosen.jobs, chosen.logs or folder)
+    record = {"commit": commit(), "options": chosen.shape, **record}
+    chosen.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
