@@ -24,6 +24,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,13 +120,14 @@ def link(build, target, out, replace):
 
 def run(command, timeout, environment=None):
     """Returns (exit code, or None where it had to be killed; stdout; stderr)."""
+    # A session of its own: a tool that is killed leaves the program that it started, and a kernel that hangs.
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
-                          env=environment and dict(os.environ, **environment)) as process:
+                          start_new_session=True, env=environment and dict(os.environ, **environment)) as process:
         try:
             out, err = process.communicate(timeout=timeout)
             return process.returncode, out, err
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             return None, out, err
 
@@ -165,11 +167,16 @@ def emulated_outcome(build, options, mutant):
 # ---- On a GPU ----
 
 def reported_places(log):
-    """The source lines that compute-sanitizer names, and what it says where it names none."""
-    places = set(re.findall(r"^=========.* in (?:\S*/)?(\w+\.\w+:\d+)", log, re.M))
-    if not places and not re.search(r"^========= (?:ERROR SUMMARY|RACECHECK SUMMARY): 0 ", log, re.M):
-        places = set(re.findall(r"^========= ((?:Error|Fatal|Invalid|Barrier|Uninitialized).*)", log, re.M))
-    return places
+    """The source lines, or pairs of them, that compute-sanitizer reports; its words where it names no line."""
+    found = set()
+    for block in re.split(r"^========= *$|(?=^========= (?:Error|Warning):)", log, flags=re.M):
+        places = re.findall(r" at .* in (?:\S*/)?(\w+\.\w+:\d+)", block)
+        words = re.findall(r"^========= ((?:Error|Warning|Fatal|Invalid|Barrier|Uninitialized|Divergent)\b.*)", block, re.M)
+        if places:
+            found.add(" and ".join(places))
+        elif words:
+            found.add(words[0])
+    return found
 
 
 def sanitize(tool, program, options, folder, timeout):
@@ -206,8 +213,13 @@ def record_gpu(build, mutants, options, jobs, logs):
         folder = pathlib.Path(logs)
         programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
 
-        # What each tool says of the unchanged programs; racecheck does not say quite the same each time.
         stages = sorted({mutant.source.stage for mutant in mutants})
+        for stage in stages:
+            wrong = verdict(*run([str(build / "bin" / stage), *options], 60))
+            if wrong:
+                raise SystemExit(f"{stage} as it is: {wrong}; nothing can be learnt from its mutants")
+
+        # What each tool says of the unchanged programs; racecheck does not say quite the same each time.
 
         def clean_places(stage, tool):
             places = set()
