@@ -6,6 +6,7 @@
 // / and the square root.
 
 #include "cuda_runtime.h"
+#include "emulator/float16.hpp"
 
 struct __half_raw {
   unsigned short x;
@@ -15,20 +16,20 @@ struct __half2_raw {
 };
 
 struct __half {
-  _Float16 value;
+  ::emulator::Float16 value;
 
   __half() = default;
-  constexpr __half(float x) : value(_Float16(x)) {}
-  constexpr __half(double x) : value(_Float16(x)) {}
-  constexpr __half(short x) : value(_Float16(x)) {}
-  constexpr __half(unsigned short x) : value(_Float16(x)) {}
-  constexpr __half(int x) : value(_Float16(x)) {}
-  constexpr __half(unsigned x) : value(_Float16(x)) {}
-  constexpr __half(long x) : value(_Float16(x)) {}
-  constexpr __half(unsigned long x) : value(_Float16(x)) {}
-  constexpr __half(long long x) : value(_Float16(x)) {}
-  constexpr __half(unsigned long long x) : value(_Float16(x)) {}
-  constexpr __half(const __half_raw& raw) : value(__builtin_bit_cast(_Float16, raw.x)) {}
+  constexpr __half(float x) : value(::emulator::Float16(x)) {}
+  constexpr __half(double x) : value(::emulator::Float16(x)) {}
+  constexpr __half(short x) : value(::emulator::Float16(x)) {}
+  constexpr __half(unsigned short x) : value(::emulator::Float16(x)) {}
+  constexpr __half(int x) : value(::emulator::Float16(x)) {}
+  constexpr __half(unsigned x) : value(::emulator::Float16(x)) {}
+  constexpr __half(long x) : value(::emulator::Float16(x)) {}
+  constexpr __half(unsigned long x) : value(::emulator::Float16(x)) {}
+  constexpr __half(long long x) : value(::emulator::Float16(x)) {}
+  constexpr __half(unsigned long long x) : value(::emulator::Float16(x)) {}
+  constexpr __half(const __half_raw& raw) : value(__builtin_bit_cast(::emulator::Float16, raw.x)) {}
   constexpr operator float() const { return float(value); }
   constexpr operator __half_raw() const { return {__builtin_bit_cast(unsigned short, value)}; }
 };

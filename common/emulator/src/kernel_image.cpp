@@ -103,6 +103,7 @@ void KernelImage::read_symbols() {
       if (ELF64_ST_TYPE(symbol.st_info) == STT_FUNC) functions_.push_back({symbol.st_value, mangled});
       if (ELF64_ST_TYPE(symbol.st_info) != STT_TLS) continue;
       if (mangled.compare(0, 4, "_ZGV") == 0) continue;  // a guard variable
+      if (symbol.st_size == 0) continue;                 // aarch64 marks where data begins
       // "void kernel<4>(float*)::tile" -> "tile"
       const std::string name = demangled(mangled);
       const std::size_t scope = name.rfind("::");

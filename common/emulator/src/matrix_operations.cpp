@@ -11,13 +11,14 @@
 #include <immintrin.h>
 #endif
 
+#include "emulator/float16.hpp"
 #include "tracer.hpp"
 #include "worker.hpp"
 
 namespace emulator {
 namespace {
 
-using Half = _Float16;
+using Half = Float16;
 constexpr unsigned kWholeWarp = 0xffffffffu;
 
 void halves_to_floats(const std::uint16_t* halves, float* floats, int count) {
