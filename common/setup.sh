@@ -26,6 +26,7 @@ missing_packages() {
   can_include benchmark/benchmark.h || echo libbenchmark-dev
   [ -f /usr/share/javascript/chart.js/chart.min.js ] || echo libjs-chart.js
   command -v gnuplot >/dev/null || echo gnuplot-nox
+  command -v python3 >/dev/null || echo python3
 }
 
 # missing_book_packages: what the book needs besides.

@@ -15,6 +15,9 @@ function(attention_stage)
   get_filename_component(stage ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set_property(GLOBAL APPEND PROPERTY attention_stages ${stage})
   set_property(GLOBAL APPEND PROPERTY attention_namespaces ${arg_NAMESPACE})
+  set(cuda_sources kernel.cu ${arg_HOPPER})
+  list(TRANSFORM cuda_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  set_property(GLOBAL PROPERTY attention_cuda_sources_${stage} ${cuda_sources})  # for tests/evidence
 
   attention_kernels(kernels_${stage} kernel.cu)
   add_library(stage_${stage} OBJECT stage.cpp)

@@ -11,11 +11,13 @@ namespace {
 constexpr Variant kVariants[] = {
     {.name = "unfused",
      .idea = "three launches, one thread an element, scores in global memory",
+     .techniques = {Technique::custom_kernel},
      .launch = unfused,
      .supports = supports_usual_shapes,
      .workspace_bytes = unfused_workspace_bytes},
     {.name = "one_pass",
      .idea = "one launch, one warp a query row, running maximum and sum",
+     .techniques = {Technique::custom_kernel, Technique::coalesced_access},
      .launch = one_pass,
      .supports = supports_usual_shapes},
 };

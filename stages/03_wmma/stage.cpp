@@ -8,25 +8,33 @@ WorkspaceFunction score_workspace_bytes;
 
 namespace {
 
+constexpr Techniques kWmma = {Technique::custom_kernel,        Technique::coalesced_access,
+                              Technique::shared_memory_tiling, Technique::wide_loads,
+                              Technique::no_bank_conflicts,    Technique::wmma};
+
 constexpr Variant kVariants[] = {
     {.name = "wmma",
      .idea = "both products on tensor cores, FP32 accumulators",
+     .techniques = kWmma,
      .launch = wmma,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes},
     {.name = "f16_accumulate",
      .idea = "PV summed in FP16 accumulators: half the registers, a larger error",
+     .techniques = kWmma + Techniques{Technique::fp16_accumulation},
      .launch = f16_accumulate,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes,
      .error_factor = 4.0},
     {.name = "double_buffered",
      .idea = "FP32 again; the next tile is on its way while this one is multiplied",
+     .techniques = kWmma + Techniques{Technique::double_buffering},
      .launch = double_buffered,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes},
     {.name = "warp_specialized",
      .idea = "producer warps load, consumer warps multiply, named barriers between",
+     .techniques = kWmma + Techniques{Technique::warp_specialization},
      .launch = warp_specialized,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes},

@@ -31,13 +31,19 @@ Support supports_pdl(const Problem& problem, const Device& device) {
   return supports_key_split(problem, device);
 }
 
+constexpr Techniques kKeySplit = {Technique::custom_kernel, Technique::shared_memory_tiling,
+                                  Technique::fusion,        Technique::cp_async,
+                                  Technique::xor_swizzle,   Technique::no_bank_conflicts};
+
 constexpr Variant kVariants[] = {
     {.name = "key_split",
      .idea = "32 rows a block, the keys split over its warps, no loop",
+     .techniques = kKeySplit,
      .launch = key_split,
      .supports = supports_key_split},
     {.name = "pdl",
      .idea = "starts while the kernel before it drains",
+     .techniques = kKeySplit + Techniques{Technique::programmatic_dependent_launch},
      .launch = pdl,
      .supports = supports_pdl},
 };

@@ -10,6 +10,7 @@
 
 #include "attention/device.hpp"
 #include "attention/problem.hpp"
+#include "attention/technique.hpp"
 
 namespace attention {
 
@@ -47,6 +48,7 @@ using TearDownFunction = cudaError_t();
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
   std::string_view idea;  ///< one line for tables
+  Techniques techniques = {};  ///< all that it uses, held against machine code and counters by tests/evidence
   LaunchFunction* launch;
   SupportsFunction* supports;
   WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given

@@ -1,0 +1,208 @@
+"""What is known of each variant: read from a build folder's evidence/, where CMake has put it (CMakeLists.txt)."""
+
+import functools
+import hashlib
+import json
+import re
+import struct
+import subprocess
+
+
+NO_NVCC = "no nvcc of the CUDA Toolkit 13, so no machine code and no launches"
+
+
+class BadInput(Exception):
+    """One line for the user, exit code 2."""
+
+
+class Missing(Exception):
+    """This machine lacks a tool that makes the fact: nobody can say."""
+
+
+class Inapplicable(Exception):
+    """No tool makes this fact of this variant: proof has to come from elsewhere."""
+
+
+class Kernel:
+    """One kernel's machine code for sm_90a."""
+
+    def __init__(self, name, short_name, ptx, sass, code, resources, arrays):
+        self.name = name
+        self.short_name = short_name
+        self.ptx = ptx
+        self.sass = sass  # None without a disassembler
+        # The instructions as the chip reads them: no names; addresses of code and variables are filled in when loaded.
+        self.digest = hashlib.sha256(code).hexdigest()
+        self.spilled_bytes, self.registers = resources
+        self.arrays = arrays  # variables in global memory that the code names: name -> bytes
+
+
+class Variant:
+    def __init__(self, stage, name):
+        self.stage = stage
+        self.name = name
+        self.techniques = []
+        self.error_factor = 1.0
+        self.counted = []   # calls on the emulated device, a shape each
+        self.recorded = []  # calls of nvcc's object files, a shape each
+
+    def __str__(self):
+        return f"{self.stage.name}/{self.name}"
+
+    def counts(self):
+        """The kernels of a call with what the emulated device counted for each."""
+        call = self._call(self.counted, "the emulated device has counted nothing")
+        return call["kernels"]
+
+    def counted_problem(self):
+        return self._call(self.counted, "the emulated device has counted nothing")
+
+    def total(self, *counters):
+        return sum(kernel["total"][counter] for kernel in self.counts() for counter in counters)
+
+    def calls(self):
+        """What is asked of the CUDA runtime at each shape that the variant supports, in order."""
+        self._call(self.recorded, NO_NVCC)
+        return [call for call in self.recorded if "unsupported" not in call]
+
+    def launches(self, call=None):
+        call = call or self.calls()[0]
+        return [event for event in call["calls"] if event["call"] == "launch"]
+
+    def kernels(self, call=None):
+        """The machine code of what a call launches, in order; of the headline shape unless told."""
+        code = self.stage.code()
+        return [code[launch["kernel"]] for launch in self.launches(call)]
+
+    def fingerprint(self):
+        """Equal for two variants exactly where they are one: the same machine code launched in the same way."""
+        calls = []
+        for call in self.recorded:
+            events = [dict(event) for event in call.get("calls", [])]
+            for event in events:
+                if event["call"] == "launch":
+                    event["kernel"] = self.stage.code()[event["kernel"]].digest
+            calls.append(events)
+        return hashlib.sha256(json.dumps(calls, sort_keys=True).encode()).hexdigest()
+
+    @staticmethod
+    def _call(calls, why_none):
+        if not calls:
+            raise Missing(why_none)
+        supported = [call for call in calls if "unsupported" not in call]
+        if not supported:
+            raise Inapplicable(calls[0]["unsupported"])
+        return supported[0]
+
+
+class Stage:
+    def __init__(self, name, folder):
+        self.name = name
+        self.folder = folder
+        self.variants = []
+
+    @functools.lru_cache(maxsize=None)
+    def code(self):
+        """Kernels by the names that they have in machine code."""
+        kernels = {}
+        for cubin in sorted(self.folder.glob("*.cubin")):
+            kernels.update(read_kernels(cubin))
+        if not kernels:
+            raise Missing(NO_NVCC)
+        return kernels
+
+    @functools.lru_cache(maxsize=None)
+    def imports(self):
+        """Functions that the stage's object files call and do not define."""
+        objects = sorted(self.folder.glob("*.o"))
+        if not objects:
+            raise Missing(NO_NVCC)
+        defined, undefined = set(), set()
+        for line in run("nm", "-P", *objects).splitlines():
+            if line.endswith(":"):
+                continue  # the name of an object file
+            name, kind, *_ = line.split()
+            (undefined if kind in "Uw" else defined).add(name)
+        return sorted(undefined - defined)
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def read_kernels(cubin):
+    ptx = cubin.with_suffix(".ptx").read_text()
+    # From `.entry name(` to the next function: a closing brace does not tell, inline assembly has its own.
+    bodies = dict(re.findall(r"^\.visible \.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx, re.S | re.M))
+    arrays = {name: int(size) for name, size in re.findall(r"^\.(?:visible )?\.?global [^;\n]* (\w+)\[(\d+)\]", ptx, re.M)}
+    resources = {}
+    for name, spilled, registers in re.findall(
+            r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers",
+            cubin.with_suffix(".ptxas").read_text(), re.S):
+        resources[name] = int(spilled), int(registers)
+    listing = cubin.with_suffix(".sass")
+    sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)", listing.read_text(), re.S | re.M)) \
+        if listing.exists() else {}
+    if listing.exists() and set(sass) != set(bodies):
+        raise BadInput(f"{listing} does not list the kernels of {cubin}")
+    kernels = {}
+    for name, code in code_sections(cubin.read_bytes()).items():
+        names = {array: size for array, size in arrays.items() if re.search(rf"\b{array}\b", bodies[name])}
+        kernels[name] = Kernel(name, short_name(name), bodies[name], sass.get(name), code, resources[name], names)
+    return kernels
+
+
+def code_sections(elf):
+    """The bytes of every `.text.<kernel>` of a 64-bit ELF file."""
+    table, = struct.unpack_from("<Q", elf, 0x28)
+    size, count, names_index = struct.unpack_from("<HHH", elf, 0x3a)
+    sections = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]  # name, type, flags, address, offset, size
+    names = sections[names_index][4]
+    code = {}
+    for section in sections:
+        start = names + section[0]
+        name = elf[start:elf.index(b"\0", start)].decode()
+        if name.startswith(".text."):
+            code[name[len(".text."):]] = elf[section[4]:section[4] + section[5]]
+    return code
+
+
+@functools.lru_cache(maxsize=None)
+def short_name(mangled):
+    """attention::wmma::scores_kernel<64, ...>(...) -> scores_kernel. The last name with its length before it."""
+    at, names = mangled.find("N") + 1, []
+    while match := re.match(r"\d+", mangled[at:]):
+        start = at + match.end()
+        names.append(mangled[start:start + int(match[0])])
+        at = start + int(match[0])
+    return names[-1] if names else mangled
+
+
+def read(build):
+    """The stages, with those of tests/evidence itself, and the names of all techniques."""
+    folder = build / "evidence"
+    if not (folder / "counted.json").exists():
+        raise BadInput(f"{folder} has no facts; build the target evidence_facts there")
+    stages, techniques = {}, []
+    for kind in ("counted", "recorded"):
+        path = folder / f"{kind}.json"
+        if not path.exists():
+            continue
+        facts = json.loads(path.read_text())
+        techniques = facts["techniques"]
+        for stage_facts in facts["stages"]:
+            stage = stages.setdefault(stage_facts["name"], Stage(stage_facts["name"], folder / stage_facts["name"]))
+            for variant_facts in stage_facts["variants"]:
+                variant = next((v for v in stage.variants if v.name == variant_facts["name"]), None)
+                if not variant:
+                    variant = Variant(stage, variant_facts["name"])
+                    variant.techniques = variant_facts["techniques"]
+                    variant.error_factor = variant_facts["error_factor"]
+                    stage.variants.append(variant)
+                setattr(variant, kind, variant_facts["calls"])
+    return stages, techniques
+
+
+def tools(build):
+    """The compilers by name and version; nvcc is "" where there is none."""
+    return json.loads((build / "evidence" / "tools.json").read_text())
