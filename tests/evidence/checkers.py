@@ -391,6 +391,56 @@ def may_start_early_and_waits(variant):
     raise Refuted("no launch has the attribute")
 
 
+# The harness's own, by what it asks of the runtime.
+
+def captures(variant):
+    """(graph, stream, what is asked for in between) of each capture; a launch outside of one is refuted."""
+    origin, inside, found = None, [], []
+    for event in variant.calls()[0]["calls"]:
+        if event["call"] == "cudaStreamBeginCapture":
+            origin, inside = event["stream"], []
+        elif event["call"] == "cudaStreamEndCapture":
+            found.append((event["graph"], origin, inside))
+            origin = None
+        elif origin is not None:
+            inside.append(event)
+        else:
+            require(event["call"] != "launch", "a launch that no graph has captured")
+    return found
+
+
+@proves("graphs")
+def captured_and_replayed(variant):
+    found = captures(variant)
+    replayed = [event["graph"] for event in variant.calls()[0]["calls"] if event["call"] == "cudaGraphLaunch"]
+    require(found and all(graph in replayed for graph, _, _ in found), "no graph is replayed")
+    graph, _, events = max(found, key=lambda capture: len(capture[2]))
+    nodes = sum(event["call"] == "launch" for event in events)
+    return f"{nodes} kernel nodes captured, replayed {replayed.count(graph)} times, no launch outside of a capture"
+
+
+@proves("streams")
+def free_to_run_at_once(variant):
+    for graph, origin, events in captures(variant):
+        work, waits, recorded = {}, {}, {}  # launches a stream; events it waits for; event -> (stream, launches before it)
+        for event in events:
+            stream = event["stream"]
+            if event["call"] == "launch":
+                work[stream] = work.get(stream, 0) + 1
+            elif event["call"] == "cudaEventRecord":
+                recorded[event["event"]] = stream, work.get(stream, 0)
+            elif event["call"] == "cudaStreamWaitEvent":
+                waits.setdefault(stream, []).append(recorded[event["event"]])
+        branches = [stream for stream in work if stream != origin]
+        if len(branches) < 2 or origin in work:
+            continue
+        after = [stream for stream in branches if waits[stream] != [(origin, 0)]]
+        require(not after, f"{len(after)} of {len(branches)} streams wait for work on another")
+        require(sorted(waits.get(origin, [])) == sorted((stream, work[stream]) for stream in branches), "streams that nobody joins")
+        return f"one graph of {len(branches)} branches with {work[branches[0]]} launches each, none of which waits for another"
+    raise Refuted("no graph with several branches")
+
+
 # ---- 17: Hopper ----
 
 @proves("wgmma")

@@ -63,4 +63,8 @@ json observe(const Variant& variant, const Problem& problem) {
   return {{"kernels", kernels}};
 }
 
+json harness() {
+  return json::array();  // the emulated device has no times, so the harness refuses to take any
+}
+
 }  // namespace attention::evidence

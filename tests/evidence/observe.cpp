@@ -51,6 +51,7 @@ ExitCode run() {
     }
     all["stages"].push_back({{"name", stage->name}, {"variants", variants}});
   }
+  for (const json& stage : harness()) all["stages"].push_back(stage);
   std::cout << all.dump() << '\n';
   return ExitCode::right;
 }

@@ -22,4 +22,7 @@ Device device();
 /// Calls the variant once, with its set_up before and its tear_down after.
 nlohmann::json observe(const Variant& variant, const Problem& problem);
 
+/// The harness's ways to time a call, as if they were variants of a stage; none where nothing is recorded.
+nlohmann::json harness();
+
 }  // namespace attention::evidence

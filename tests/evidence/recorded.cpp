@@ -5,9 +5,11 @@
 #include <cuda.h>
 #include <cuda_runtime.h>
 
-#include <algorithm>
+#include <functional>
 #include <map>
 
+#include "attention/timing.hpp"
+#include "device_control.hpp"
 #include "observe.hpp"
 
 namespace attention::evidence {
@@ -18,6 +20,7 @@ using nlohmann::json;
 // An H200, as far as stages ask.
 constexpr int kMultiprocessors = 132, kSmemBytes = 227 * 1024, kPersistingL2Bytes = 39321600,
               kWindowBytes = 128 << 20, kL2Bytes = 60 << 20;
+constexpr std::size_t kMemoryBytes = std::size_t(141) << 30;
 
 json calls;
 std::size_t persisting_l2_bytes = 0;
@@ -50,13 +53,28 @@ json to_json(const cudaLaunchAttribute& attribute) {
   }
 }
 
-void record_launch(const void* function, dim3 grid, dim3 block, std::size_t smem_bytes, json attributes) {
+void record_launch(const void* function, dim3 grid, dim3 block, std::size_t smem_bytes, cudaStream_t stream,
+                   json attributes) {
   calls.push_back({{"call", "launch"},
+                   {"stream", std::uintptr_t(stream)},
                    {"kernel", kernels().at(function)},
                    {"grid", {grid.x, grid.y, grid.z}},
                    {"block", {block.x, block.y, block.z}},
                    {"dynamic_smem_bytes", smem_bytes},
                    {"attributes", std::move(attributes)}});
+}
+
+// A call on streams, events and graphs.
+void record(const char* call, std::initializer_list<std::pair<const char*, const void*>> handles) {
+  json event = {{"call", call}};
+  for (const auto& [name, handle] : handles) event[name] = std::uintptr_t(handle);
+  calls.push_back(event);
+}
+
+template <typename Handle>
+Handle next_handle() {
+  static std::uintptr_t last = 0;
+  return reinterpret_cast<Handle>(++last);
 }
 
 CUresult CUDAAPI encode_tiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
@@ -85,7 +103,7 @@ Device device() {
           .smem_per_block_bytes = kSmemBytes,
           .l2_bytes = kL2Bytes,
           .persisting_l2_bytes = kPersistingL2Bytes,
-          .memory_bytes = std::size_t(141) << 30};
+          .memory_bytes = kMemoryBytes};
 }
 
 json observe(const Variant& variant, const Problem& problem) {
@@ -93,6 +111,7 @@ json observe(const Variant& variant, const Problem& problem) {
   const auto place = [](std::uintptr_t number) { return reinterpret_cast<half*>(number << 40); };
   const Tensors tensors{.q = place(1), .k = place(2), .v = place(3), .o = place(4)};
   calls = json::array();
+  persisting_l2_bytes = 0;
   const auto call = [](cudaError_t status) {
     if (status != cudaSuccess) calls.push_back({{"call", "failed"}, {"error", int(status)}});
   };
@@ -107,9 +126,76 @@ json observe(const Variant& variant, const Problem& problem) {
 
 }  // namespace attention::evidence
 
-std::size_t attention::free_memory_bytes() {
-  return std::size_t(141) << 30;
+bool attention::device_is_emulated() {
+  return false;
 }
+
+// ---- How the harness calls ----
+
+namespace attention::evidence {
+namespace {
+
+// A kernel of the first stage; which one does not matter here.
+void enqueue(cudaStream_t stream) {
+  const Tensors nowhere = {};
+  CUDA_CHECK(registry().front()->variants.front().launch(Problem(), nowhere, nullptr, stream));
+}
+
+json mode(const char* name, std::initializer_list<const char*> techniques,
+          const std::function<void()>& time) {
+  calls = json::array();
+  time();
+  return {{"name", name},
+          {"techniques", techniques},
+          {"error_factor", 1.0},
+          {"calls", {{{"shape", "any"}, {"workspace_bytes", 0}, {"calls", calls}}}}};
+}
+
+// Launched call by call, however many events stand around it.
+void no_graph() {
+  const Stream stream;
+  const Event start, stop;
+  CUDA_CHECK(cudaEventRecord(start, stream));
+  enqueue(stream);
+  CUDA_CHECK(cudaEventRecord(stop, stream));
+}
+
+// Three streams, each of which waits for the one before it.
+void streams_in_a_row() {
+  const Stream branches[3];
+  const Event done[3];
+  const Graph graph([&](cudaStream_t capture) {
+    CUDA_CHECK(cudaEventRecord(done[0], capture));
+    for (int i = 0; i < 3; ++i) {
+      CUDA_CHECK(cudaStreamWaitEvent(branches[i], done[i]));
+      enqueue(branches[i]);
+      CUDA_CHECK(cudaEventRecord(done[(i + 1) % 3], branches[i]));
+    }
+    CUDA_CHECK(cudaStreamWaitEvent(capture, done[0]));
+  });
+  graph.replay(branches[0]);
+}
+
+}  // namespace
+
+json harness() {
+  constexpr TimingOptions kFew = {.max_launches = 6, .min_launches = 2, .replays = 2, .min_replays = 2};
+  const Enqueue requests[] = {enqueue, enqueue, enqueue};
+  const json own = {
+      mode("chain", {"graphs"}, [&] { time_chain(enqueue, kFew); }),
+      mode("single", {"graphs"}, [&] { time_single(enqueue, kFew); }),
+      mode("streams", {"graphs", "streams"}, [&] { time_streams(requests, kFew); }),
+  };
+  const json not_so = {
+      mode("no_graph", {"graphs"}, no_graph),
+      mode("chain_as_streams", {"streams"}, [&] { time_chain(enqueue, kFew); }),
+      mode("streams_in_a_row", {"streams"}, streams_in_a_row),
+  };
+  return {{{"name", "harness"}, {"variants", own}},
+          {{"name", "counter_examples_harness"}, {"variants", not_so}}};
+}
+
+}  // namespace attention::evidence
 
 // ---- The runtime, as its headers declare it ----
 
@@ -120,7 +206,8 @@ extern "C" {
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void**) {
   json attributes = json::array();
   for (unsigned i = 0; i < config->numAttrs; ++i) attributes.push_back(to_json(config->attrs[i]));
-  record_launch(function, config->gridDim, config->blockDim, config->dynamicSmemBytes, attributes);
+  record_launch(function, config->gridDim, config->blockDim, config->dynamicSmemBytes, config->stream,
+                attributes);
   return cudaSuccess;
 }
 
@@ -186,6 +273,70 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function
   return cudaSuccess;
 }
 
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *free = *total = kMemoryBytes;
+  return cudaSuccess;
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  static std::string text;
+  return (text = "error " + std::to_string(error)).c_str();
+}
+
+// Streams, events and graphs are numbers; 0 is the default stream.
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = next_handle<cudaStream_t>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  record("cudaStreamWaitEvent", {{"stream", stream}, {"event", event}});
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  record("cudaStreamBeginCapture", {{"stream", stream}});
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = next_handle<cudaGraph_t>();
+  record("cudaStreamEndCapture", {{"stream", stream}, {"graph", *graph}});
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = next_handle<cudaEvent_t>();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  record("cudaEventRecord", {{"stream", stream}, {"event", event}});
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  *milliseconds = 1.f;  // anything: it decides how often a call is repeated, and nothing here is a time
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = reinterpret_cast<cudaGraphExec_t>(graph);  // goes by the graph's number
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  record("cudaGraphLaunch", {{"stream", stream}, {"graph", executable}});
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) {
+  return cudaSuccess;
+}
+
 // What code that nvcc makes calls before main() and at kernel<<<...>>>.
 void** __cudaRegisterFatBinary(void*) {
   static void* handle = nullptr;
@@ -203,8 +354,8 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
   return cudaSuccess;
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void**, std::size_t smem_bytes,
-                               cudaStream_t) {
-  record_launch(kernel, grid, block, smem_bytes, json::array());
+                               cudaStream_t stream) {
+  record_launch(kernel, grid, block, smem_bytes, stream, json::array());
   return cudaSuccess;
 }
 // Only kernel<<<...>>> needs these two, and the stages launch by attention/launch.hpp.

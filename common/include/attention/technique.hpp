@@ -8,8 +8,8 @@
 
 namespace attention {
 
-/// What a variant can claim to do. To claim is not enough: tests/evidence has a checker for each of these,
-/// which looks at machine code, launches and counters of every variant that names it.
+/// What a variant, or the harness, can claim to do. To claim is not enough: tests/evidence has a checker for
+/// each of these, which looks at machine code, launches and counters of every variant that names it.
 enum class Technique {
   custom_kernel,                  ///< own device code, no library call
   coalesced_access,               ///< requests to global memory touch no sector more than their bytes need
@@ -28,6 +28,8 @@ enum class Technique {
   multi_kernel,                   ///< keys split over blocks, partial results combined by a second launch
   cluster_reduction,              ///< keys split over the blocks of a cluster, combined in shared memory
   programmatic_dependent_launch,  ///< starts while the launch before it drains
+  graphs,                         ///< of the harness: calls are captured and replayed
+  streams,                        ///< of the harness: calls of several requests are free to run at once
   wgmma,                          ///< Hopper's warpgroup products
   tma,                            ///< Hopper's tensor memory accelerator
   setmaxnreg,                     ///< warpgroups hand registers to one another
@@ -52,6 +54,8 @@ inline constexpr std::string_view kTechniqueNames[] = {
     "multi_kernel",
     "cluster_reduction",
     "programmatic_dependent_launch",
+    "graphs",
+    "streams",
     "wgmma",
     "tma",
     "setmaxnreg",

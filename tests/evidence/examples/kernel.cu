@@ -14,7 +14,7 @@ constexpr int kSplits = 4;
 __global__ void part_kernel(Problem p, Tensors t, float* parts_gmem) {
   const int keys = p.seq_kv / kSplits;
   float sum = 0.f;
-  for (int key = blockIdx.y * keys; key < (blockIdx.y + 1) * keys; ++key) {
+  for (int key = blockIdx.y * keys; key < int(blockIdx.y + 1) * keys; ++key) {
     sum += __half2float(t.v[key * kRowHalves + threadIdx.x]);
   }
   parts_gmem[(blockIdx.y * p.seq_q + blockIdx.x) * kRowHalves + threadIdx.x] = sum;
