@@ -278,12 +278,18 @@ def two_kinds_of_warps(variant):
     raise Refuted("no kernel multiplies on tensor cores")
 
 
+def register_moves(kernel):
+    """What gives up registers, and what takes them."""
+    return (instructions(kernel, r"setmaxnreg\.dec[.\w]*", r"USETMAXREG\.DEALLOC"),
+            instructions(kernel, r"setmaxnreg\.inc[.\w]*", r"USETMAXREG\.TRY"))
+
+
 @proves("warp_specialization")
 def two_kinds_of_warpgroups(variant):
     if any("unsupported" not in call for call in variant.counted):
         raise Inapplicable("the emulated device tells")
     for kernel in variant.kernels():
-        gives, takes = (instructions(kernel, rf"setmaxnreg\.{way}[.\w]*", "USETMAXREG") for way in ("dec", "inc"))
+        gives, takes = register_moves(kernel)
         bulk = instructions(kernel, r"cp\.async\.bulk[.:\w]*", "U(BLKCP|TMALDG)")
         if gives and takes and bulk and instructions(kernel, r"wgmma\.mma_async[.\w]*", "HGMMA"):
             return f"{kernel.short_name}: `{gives[0]}` where it loads, `{takes[0]}` where it multiplies"
@@ -298,7 +304,9 @@ def no_place_for_scores(variant):
         launched_once_without_workspace(variant, call, len(variant.launches(call)))
         for kernel in variant.kernels(call):
             require(not kernel.arrays, f"{kernel.short_name} uses {', '.join(kernel.arrays)} in global memory")
-    return "one launch, no workspace, no variable in global memory"
+            # Local memory is off the chip, too.
+            require(not kernel.spilled_bytes, f"{kernel.short_name} spills {kernel.spilled_bytes} B of registers")
+    return "one launch, no workspace, no variable in global memory, no register spilled"
 
 
 @proves("fusion")
@@ -386,7 +394,8 @@ def exchange_in_a_cluster(variant):
 def may_start_early_and_waits(variant):
     for launch, kernel in zip(variant.launches(), variant.kernels()):
         if {"id": "programmaticStreamSerialization", "value": 1} in launch["attributes"]:
-            require(instructions(kernel, r"griddepcontrol\.wait"), f"{kernel.short_name} may start early and waits for nothing")
+            require(instructions(kernel, r"griddepcontrol\.wait", "ACQBULK"),
+                    f"{kernel.short_name} may start early and waits for nothing")
             return f"attribute programmaticStreamSerialization, `griddepcontrol.wait` in {kernel.short_name}"
     raise Refuted("no launch has the attribute")
 
@@ -457,7 +466,7 @@ def tensor_copies(variant):
 @proves("setmaxnreg")
 def registers_change_hands(variant):
     for kernel in variant.kernels():
-        gives, takes = (instructions(kernel, rf"setmaxnreg\.{way}[.\w]*", "USETMAXREG") for way in ("dec", "inc"))
+        gives, takes = register_moves(kernel)
         if gives and takes:
             return f"`{gives[0]}` and `{takes[0]}` in {kernel.short_name}"
     raise Refuted("no kernel with `setmaxnreg.dec` and `setmaxnreg.inc`")

@@ -26,14 +26,14 @@ class Inapplicable(Exception):
 class Kernel:
     """One kernel's machine code for sm_90a."""
 
-    def __init__(self, name, short_name, ptx, sass, code, resources, arrays):
+    def __init__(self, name, short_name, ptx, sass, code, spilled_bytes, arrays):
         self.name = name
         self.short_name = short_name
         self.ptx = ptx
         self.sass = sass  # None without a disassembler
         # The instructions as the chip reads them: no names; addresses of code and variables are filled in when loaded.
         self.digest = hashlib.sha256(code).hexdigest()
-        self.spilled_bytes, self.registers = resources
+        self.spilled_bytes = spilled_bytes
         self.arrays = arrays  # variables in global memory that the code names: name -> bytes
 
 
@@ -135,11 +135,8 @@ def read_kernels(cubin):
     # From `.entry name(` to the next function: a closing brace does not tell, inline assembly has its own.
     bodies = dict(re.findall(r"^\.visible \.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx, re.S | re.M))
     arrays = {name: int(size) for name, size in re.findall(r"^\.(?:visible )?\.?global [^;\n]* (\w+)\[(\d+)\]", ptx, re.M)}
-    resources = {}
-    for name, spilled, registers in re.findall(
-            r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers",
-            cubin.with_suffix(".ptxas").read_text(), re.S):
-        resources[name] = int(spilled), int(registers)
+    spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores",
+                              cubin.with_suffix(".ptxas").read_text(), re.S))
     listing = cubin.with_suffix(".sass")
     sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)", listing.read_text(), re.S | re.M)) \
         if listing.exists() else {}
@@ -148,7 +145,7 @@ def read_kernels(cubin):
     kernels = {}
     for name, code in code_sections(cubin.read_bytes()).items():
         names = {array: size for array, size in arrays.items() if re.search(rf"\b{array}\b", bodies[name])}
-        kernels[name] = Kernel(name, short_name(name), bodies[name], sass.get(name), code, resources[name], names)
+        kernels[name] = Kernel(name, short_name(name), bodies[name], sass.get(name), code, int(spilled[name]), names)
     return kernels
 
 

@@ -242,6 +242,22 @@ cudaError_t hidden_workspace(const Problem&, const Tensors& t, void*, cudaStream
   return launch(hidden_workspace_kernel, dim3(1), dim3(32), 0, stream, t);
 }
 
+// More scores than the registers that the launch bounds leave to a thread: the rest goes to local memory.
+__global__ void __launch_bounds__(1024, 2) spilled_scores_kernel(Tensors t) {
+  constexpr int kScores = 64;
+  float s[kScores];
+#pragma unroll
+  for (int i = 0; i < kScores; ++i) s[i] = __half2float(t.k[i * 32 + threadIdx.x]);
+  __syncthreads();  // all of them are held until here
+  float sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < kScores; ++i) sum = sum * s[i] + s[kScores - 1 - i];
+  t.o[threadIdx.x] = __float2half(sum);
+}
+cudaError_t spilled_scores(const Problem&, const Tensors& t, void*, cudaStream_t stream) {
+  return launch(spilled_scores_kernel, dim3(1), dim3(32), 0, stream, t);
+}
+
 // Scores, then what is made of them and V: two launches that look like a split of the keys.
 __global__ void first_product_kernel(Problem p, Tensors t, float* s_gmem) {
   for (int key = threadIdx.x; key < p.seq_kv; key += 32) {

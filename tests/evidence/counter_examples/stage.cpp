@@ -6,8 +6,8 @@ namespace attention::counter_examples {
 // Defined in kernel.cu.
 LaunchFunction library_call, strided, tile_of_one_row, scalar_loads, window_without_limit, limit_kept,
     limit_unused, bank_conflicts, linear_tile, padded_tile, mma_fp32, fp16_error_unstated, plain_copy,
-    two_buffers_no_overlap, one_buffer, one_tile_in_flight, warps_alike, hidden_workspace, two_products,
-    attribute_only, instruction_only, cluster_of_strangers, twin, other_twin, twin_with_window;
+    two_buffers_no_overlap, one_buffer, one_tile_in_flight, warps_alike, hidden_workspace, spilled_scores,
+    two_products, attribute_only, instruction_only, cluster_of_strangers, twin, other_twin, twin_with_window;
 WorkspaceFunction score_bytes;
 SetUpFunction set_aside;
 TearDownFunction give_back;
@@ -65,6 +65,7 @@ constexpr Variant kVariants[] = {
     claim("one_tile_in_flight", one_tile_in_flight, {double_buffering, multi_stage_pipeline}),
     claim("warps_alike", warps_alike, {warp_specialization}),
     claim("hidden_workspace", hidden_workspace, {fusion}),
+    claim("spilled_scores", spilled_scores, {fusion}),
     with(claim("two_products", two_products, {fusion, multi_kernel}), score_bytes),
     claim("attribute_only", attribute_only, {programmatic_dependent_launch}),
     claim("instruction_only", instruction_only, {programmatic_dependent_launch}),
