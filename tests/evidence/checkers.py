@@ -69,9 +69,23 @@ def number(value):
     return f"{value:,}"
 
 
-def launched_once_without_workspace(variant, call, launches):
+def launched_once_without_workspace(call, launches):
+    """One launch, and no room for even a row of scores beside it; a counter may be there. Returns what to quote."""
     require(launches == 1, f"{launches} launches")
-    require(call["workspace_bytes"] == 0, f"a workspace of {number(call['workspace_bytes'])} bytes")
+    workspace = call["workspace_bytes"]
+    require(workspace < 2 * call["seq_kv"], f"a workspace of {number(workspace)} B")
+    return f"one launch, a workspace of {workspace} B" if workspace else "one launch, no workspace"
+
+
+# To shared memory, a tensor's box or bytes in a row.
+BULK_COPY = r"cp\.async\.bulk(?:\.tensor)?[.\w]*\.shared::cluster\.global[.:\w]*"
+BULK_COPY_SASS = "U(BLKCP|TMALDG)"
+
+
+def leave_out_copy_engine(variant):
+    """Counts of loads and stores say nothing of a variant whose bytes the copy engine moves."""
+    if any(kernel["total"].get("bulk_copies") for kernel in variant.counts()):
+        raise Inapplicable("the copy engine moves its bytes")
 
 
 # ---- 1: custom kernel ----
@@ -265,6 +279,7 @@ def groups_in_flight(variant):
 
 @proves("warp_specialization")
 def two_kinds_of_warps(variant):
+    leave_out_copy_engine(variant)
     for kernel in variant.counts():
         loading = [warp["global_load_requests"] + warp["cp_async"] for warp in kernel["warps"]]
         multiplying = [warp["mma"] for warp in kernel["warps"]]
@@ -286,11 +301,11 @@ def register_moves(kernel):
 
 @proves("warp_specialization")
 def two_kinds_of_warpgroups(variant):
-    if any("unsupported" not in call for call in variant.counted):
-        raise Inapplicable("the emulated device tells")
-    for kernel in variant.kernels():
+    copies = [(kernel, instructions(kernel, BULK_COPY, BULK_COPY_SASS)) for kernel in variant.kernels()]
+    if not any(bulk for _, bulk in copies):
+        raise Inapplicable("no copies by the copy engine")
+    for kernel, bulk in copies:
         gives, takes = register_moves(kernel)
-        bulk = instructions(kernel, r"cp\.async\.bulk[.:\w]*", "U(BLKCP|TMALDG)")
         if gives and takes and bulk and instructions(kernel, r"wgmma\.mma_async[.\w]*", "HGMMA"):
             return f"{kernel.short_name}: `{gives[0]}` where it loads, `{takes[0]}` where it multiplies"
     raise Refuted("no kernel in which some warpgroups give up registers and others take them")
@@ -301,18 +316,19 @@ def two_kinds_of_warpgroups(variant):
 @proves("fusion")
 def no_place_for_scores(variant):
     for call in variant.calls():
-        launched_once_without_workspace(variant, call, len(variant.launches(call)))
+        quote = launched_once_without_workspace(call, len(variant.launches(call)))
         for kernel in variant.kernels(call):
             require(not kernel.arrays, f"{kernel.short_name} uses {', '.join(kernel.arrays)} in global memory")
             # Local memory is off the chip, too.
             require(not kernel.spilled_bytes, f"{kernel.short_name} spills {kernel.spilled_bytes} B of registers")
-    return "one launch, no workspace, no variable in global memory, no register spilled"
+    return f"{quote}, no variable in global memory, no register spilled"
 
 
 @proves("fusion")
 def reads_inputs_writes_output(variant):
+    leave_out_copy_engine(variant)
     call = variant.counted_problem()
-    launched_once_without_workspace(variant, call, sum(kernel["launches"] for kernel in call["kernels"]))
+    launched_once_without_workspace(call, sum(kernel["launches"] for kernel in call["kernels"]))
     kernel, = call["kernels"]
     head_bytes = 2 * call["head_dim"]
     q = call["heads"] * call["seq_q"] * head_bytes
@@ -338,10 +354,11 @@ def cp_async_counted(variant):
 
 @proves("xor_swizzle")
 def no_conflict_and_no_padding(variant):
-    quote = ideal_wavefronts(variant)
     row_bytes = 2 * variant.counted_problem()["head_dim"]
     spans = [end - begin for kernel in variant.counts() for kind, _, begin, end in kernel["events"] if kind == "ldmatrix"]
-    require(spans, "no ldmatrix: nothing that reads a column of rows at once")
+    if not spans:
+        raise Inapplicable("no ldmatrix, which reads a column of rows at once")
+    quote = ideal_wavefronts(variant)
     # 16 rows of a multiple of 128 B each begin in the same bank. Free of conflicts without a gap between them, their
     # chunks must have changed places.
     require(row_bytes % 128 == 0, "rows that begin in different banks by themselves")
@@ -351,10 +368,10 @@ def no_conflict_and_no_padding(variant):
 
 @proves("xor_swizzle")
 def swizzled_by_the_copy_engine(variant):
-    if any("unsupported" not in call for call in variant.counted):
-        raise Inapplicable("the emulated device tells")
     maps = [event for event in variant.calls()[0]["calls"] if event["call"] == "cuTensorMapEncodeTiled"]
-    require(maps and all(event["swizzled"] for event in maps), "no tensor map, or one without a swizzle")
+    if not maps:
+        raise Inapplicable("no tensor map")
+    require(all(event["swizzled"] for event in maps), "a tensor map without a swizzle")
     tensor_copies(variant)
     return f"{len(maps)} tensor map(s) with the 128-byte swizzle"
 
@@ -459,8 +476,7 @@ def wgmma_instructions(variant):
 
 @proves("tma")
 def tensor_copies(variant):
-    return quote_where(variant, r"cp\.async\.bulk(?:\.tensor)?[.\w]*\.shared::cluster\.global[.:\w]*", "U(BLKCP|TMALDG)",
-                       "no bulk copy to shared memory in PTX")
+    return quote_where(variant, BULK_COPY, BULK_COPY_SASS, "no bulk copy to shared memory in PTX")
 
 
 @proves("setmaxnreg")

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import pathlib
 import re
 import struct
 import subprocess
@@ -96,29 +97,28 @@ class Variant:
 
 
 class Stage:
-    def __init__(self, name, folder):
+    def __init__(self, name, sources):
         self.name = name
-        self.folder = folder
+        self.sources = sources  # paths in the build folder that nvcc's files of each source begin with
         self.variants = []
 
     @functools.lru_cache(maxsize=None)
     def code(self):
         """Kernels by the names that they have in machine code."""
-        kernels = {}
-        for cubin in sorted(self.folder.glob("*.cubin")):
-            kernels.update(read_kernels(cubin))
-        if not kernels:
+        if not self.sources:
             raise Missing(NO_NVCC)
+        kernels = {}
+        for source in self.sources:
+            kernels.update(read_kernels(source))
         return kernels
 
     @functools.lru_cache(maxsize=None)
     def imports(self):
         """Functions that the stage's object files call and do not define."""
-        objects = sorted(self.folder.glob("*.o"))
-        if not objects:
+        if not self.sources:
             raise Missing(NO_NVCC)
         defined, undefined = set(), set()
-        for line in run("nm", "-P", *objects).splitlines():
+        for line in run("nm", "-P", *(f"{source}.o" for source in self.sources)).splitlines():
             if line.endswith(":"):
                 continue  # the name of an object file
             name, kind, *_ = line.split()
@@ -130,23 +130,23 @@ def run(*command):
     return subprocess.run([str(part) for part in command], check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
-def read_kernels(cubin):
-    ptx = cubin.with_suffix(".ptx").read_text()
+def read_kernels(source):
+    files = {kind: pathlib.Path(f"{source}.{kind}") for kind in ("cubin", "ptx", "ptxas", "sass")}
+    ptx = files["ptx"].read_text()
     # From `.entry name(` to the next function: a closing brace does not tell, inline assembly has its own.
-    bodies = dict(re.findall(r"^\.visible \.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx, re.S | re.M))
+    bodies = dict(re.findall(r"^(?:\.visible )?\.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx,
+                             re.S | re.M))
+    spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores", files["ptxas"].read_text(), re.S))
+    code = code_sections(files["cubin"].read_bytes())
+    sass = dict.fromkeys(code)
+    if files["sass"].exists():
+        sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)", files["sass"].read_text(), re.S | re.M))
+    if not set(code) == set(bodies) == set(spilled) == set(sass):
+        raise BadInput(f"the files {source}.* are not of one compilation; build the target evidence_facts again")
     arrays = {name: int(size) for name, size in re.findall(r"^\.(?:visible )?\.?global [^;\n]* (\w+)\[(\d+)\]", ptx, re.M)}
-    spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores",
-                              cubin.with_suffix(".ptxas").read_text(), re.S))
-    listing = cubin.with_suffix(".sass")
-    sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)", listing.read_text(), re.S | re.M)) \
-        if listing.exists() else {}
-    if listing.exists() and set(sass) != set(bodies):
-        raise BadInput(f"{listing} does not list the kernels of {cubin}")
-    kernels = {}
-    for name, code in code_sections(cubin.read_bytes()).items():
-        names = {array: size for array, size in arrays.items() if re.search(rf"\b{array}\b", bodies[name])}
-        kernels[name] = Kernel(name, short_name(name), bodies[name], sass.get(name), code, int(spilled[name]), names)
-    return kernels
+    return {name: Kernel(name, short_name(name), bodies[name], sass[name], code[name], int(spilled[name]),
+                         {array: size for array, size in arrays.items() if re.search(rf"\b{array}\b", bodies[name])})
+            for name in code}
 
 
 def code_sections(elf):
@@ -188,7 +188,8 @@ def read(build):
         facts = json.loads(path.read_text())
         techniques = facts["techniques"]
         for stage_facts in facts["stages"]:
-            stage = stages.setdefault(stage_facts["name"], Stage(stage_facts["name"], folder / stage_facts["name"]))
+            name = stage_facts["name"]
+            stage = stages.setdefault(name, Stage(name, tools(build)["code"].get(name)))
             for variant_facts in stage_facts["variants"]:
                 variant = next((v for v in stage.variants if v.name == variant_facts["name"]), None)
                 if not variant:

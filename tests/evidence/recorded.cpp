@@ -283,6 +283,11 @@ const char* cudaGetErrorString(cudaError_t error) {
   return (text = "error " + std::to_string(error)).c_str();
 }
 
+cudaError_t cudaMemsetAsync(void* place, int, std::size_t bytes, cudaStream_t) {
+  calls.push_back({{"call", "cudaMemsetAsync"}, {"place", std::uintptr_t(place)}, {"bytes", bytes}});
+  return cudaSuccess;
+}
+
 // Streams, events and graphs are numbers; 0 is the default stream.
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = next_handle<cudaStream_t>();

@@ -21,7 +21,7 @@ enum class Technique {
   fp16_accumulation,              ///< sums of products in FP16
   double_buffering,               ///< the next tile is loaded to another buffer before this one is used
   warp_specialization,            ///< some warps load, others multiply
-  fusion,                         ///< one launch, scores never in global memory
+  fusion,                         ///< one launch, and no place for the scores outside of the chip
   cp_async,                       ///< copies from global to shared memory past the registers
   xor_swizzle,                    ///< chunks change places within a row: no bank conflict and no padding
   multi_stage_pipeline,           ///< several tiles in flight by cp.async

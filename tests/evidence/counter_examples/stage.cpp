@@ -3,11 +3,12 @@
 
 namespace attention::counter_examples {
 
-// Defined in kernel.cu.
+// Defined in kernel.cu and kernel_hopper.cu.
 LaunchFunction library_call, strided, tile_of_one_row, scalar_loads, window_without_limit, limit_kept,
     limit_unused, bank_conflicts, linear_tile, padded_tile, mma_fp32, fp16_error_unstated, plain_copy,
-    two_buffers_no_overlap, one_buffer, one_tile_in_flight, warps_alike, hidden_workspace, spilled_scores,
-    two_products, attribute_only, instruction_only, cluster_of_strangers, twin, other_twin, twin_with_window;
+    two_buffers_no_overlap, one_buffer, one_tile_in_flight, warps_alike, warpgroups_alike, hidden_workspace,
+    spilled_scores, two_products, attribute_only, instruction_only, cluster_of_strangers, twin, other_twin,
+    twin_with_window;
 WorkspaceFunction score_bytes;
 SetUpFunction set_aside;
 TearDownFunction give_back;
@@ -37,8 +38,8 @@ constexpr Variant with(Variant variant, double error_factor) {
   return variant;
 }
 
-Support needs_clusters(const Problem&, const Device& device) {
-  return device.emulated ? Support::no("the emulated device has no clusters") : Support::yes();
+Support needs_hopper(const Problem&, const Device& device) {
+  return device.emulated ? Support::no("not run on the emulated device") : Support::yes();
 }
 
 constexpr Variant with(Variant variant, SupportsFunction* supports) {
@@ -64,12 +65,14 @@ constexpr Variant kVariants[] = {
     claim("one_buffer", one_buffer, {double_buffering}),
     claim("one_tile_in_flight", one_tile_in_flight, {double_buffering, multi_stage_pipeline}),
     claim("warps_alike", warps_alike, {warp_specialization}),
+    with(claim("warpgroups_alike", warpgroups_alike, {warp_specialization, xor_swizzle, setmaxnreg}),
+         needs_hopper),
     claim("hidden_workspace", hidden_workspace, {fusion}),
     claim("spilled_scores", spilled_scores, {fusion}),
     with(claim("two_products", two_products, {fusion, multi_kernel}), score_bytes),
     claim("attribute_only", attribute_only, {programmatic_dependent_launch}),
     claim("instruction_only", instruction_only, {programmatic_dependent_launch}),
-    with(claim("cluster_of_strangers", cluster_of_strangers, {cluster_reduction}), needs_clusters),
+    with(claim("cluster_of_strangers", cluster_of_strangers, {cluster_reduction}), needs_hopper),
     // No claims: two are one machine code, and the third is not.
     claim("twin", twin, {}),
     claim("other_twin", other_twin, {}),

@@ -12,8 +12,7 @@ namespace {
 using enum Technique;
 
 Support needs_hopper(const Problem&, const Device& device) {
-  return device.emulated ? Support::no("the emulated device has none of Hopper's instructions")
-                         : Support::yes();
+  return device.emulated ? Support::no("not run on the emulated device") : Support::yes();
 }
 
 constexpr Variant kVariants[] = {
