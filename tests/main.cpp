@@ -1,5 +1,5 @@
-// main of every test program. Exits 1 for failed tests whatever their number, so that no count of failures can be
-// taken for the code that means "skipped".
+// main of every test program. Exits 1 for failed tests whatever their number, so that no count of failures
+// can be taken for the code that means "skipped".
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
 #else
@@ -9,6 +9,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <string>
 #include <string_view>
 
 #include "attention/device.hpp"
@@ -28,9 +29,16 @@ bool only_lists_tests(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (std::getenv("ATTENTION_TEST_NEEDS_DEVICE") && !only_lists_tests(argc, argv)) {
+  // "any", or the compute capability.
+  if (const char* needed = std::getenv("ATTENTION_TEST_NEEDS_DEVICE");
+      needed && !only_lists_tests(argc, argv)) {
     try {
-      attention::current_device();
+      const attention::Device device = attention::current_device();
+      if (needed != std::string_view("any") && needed != std::to_string(device.compute_capability)) {
+        std::cout << "skipped: needs compute capability " << needed << ", " << device.name << " has "
+                  << device.compute_capability << '\n';
+        return kSkipped;
+      }
     } catch (const attention::NoDevice& error) {
       std::cout << "skipped: " << error.what() << '\n';
       return kSkipped;

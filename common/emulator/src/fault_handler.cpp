@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "cluster.hpp"
 #include "device_memory.hpp"
-#include "worker.hpp"
 
 namespace emulator {
 namespace {
@@ -35,7 +35,7 @@ struct sigaction previous_segv, previous_bus;
     const Allocation* allocation = memory.find(fault.address);
     kind = allocation && allocation->freed ? ReportKind::use_after_free : ReportKind::out_of_bounds;
     what = "accesses global memory, " + memory.describe(fault.address);
-  } else if (worker.stacks.is_guard(fault.address)) {
+  } else if (worker.cluster.stacks.is_guard(fault.address)) {
     kind = ReportKind::stack_overflow;
     what = "used all of its stack (local arrays or recursion)";
   } else if (fault.address == nullptr) {
@@ -66,7 +66,7 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
   // On the same stack, unless that is what ran over: then from its other end.
   std::uintptr_t stack = std::uintptr_t(context->uc_mcontext.gregs[REG_RSP]) - 1024;
   const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current->fiber.stack_bottom);
-  if (worker->stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
+  if (worker->cluster.stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
     stack = bottom + worker->current->fiber.stack_bytes - 256;
   }
   context->uc_mcontext.gregs[REG_RSP] = greg_t((stack & ~std::uintptr_t(15)) - 8);  // as after a call
@@ -75,7 +75,7 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
   fault = {std::uintptr_t(context->uc_mcontext.pc), info->si_addr, signal};
   std::uintptr_t stack = std::uintptr_t(context->uc_mcontext.sp) - 1024;
   const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current->fiber.stack_bottom);
-  if (worker->stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
+  if (worker->cluster.stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
     stack = bottom + worker->current->fiber.stack_bytes - 256;
   }
   context->uc_mcontext.sp = stack & ~std::uintptr_t(15);

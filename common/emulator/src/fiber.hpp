@@ -86,6 +86,7 @@ class FiberStacks {
   Stack stack_at(int index) const;
 
   char* base_ = nullptr;
+  int capacity_ = 0;
   int count_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "cluster.hpp"
 #include "device_memory.hpp"
 #include "emulator/launch.hpp"
 #include "emulator/runtime_api.hpp"
@@ -22,15 +23,15 @@ namespace emulator {
 namespace {
 
 constexpr std::size_t kMaxRecordedLaunches = 100'000;
-constexpr int kMaxWorkers = 16;  // 1024 stacks with guard pages each: the system limits mappings to 65530
+constexpr int kMaxStacks = 16 * 1024;  // of all workers, two mappings each: the system allows 65530
 
 // ---- Workers ----
 
 /// OS threads that run blocks. They stay, asleep, until the process ends.
 class WorkerPool {
  public:
-  /// Runs function(worker) on `count` workers at once, and returns when all have.
-  void run(int count, const std::function<void(Worker&)>& function) {
+  /// Runs function(blocks) on `count` threads at once, and returns when all have.
+  void run(int count, const std::function<void(Cluster&)>& function) {
     std::unique_lock lock(mutex_);
     for (int id = started_; id < count; ++id) std::thread([this, id] { work(id); }).detach();
     started_ = std::max(started_, count);
@@ -47,8 +48,7 @@ class WorkerPool {
  private:
   void work(int id) {
     make_signal_stack();
-    auto worker = std::make_unique<Worker>();
-    current_worker = worker.get();
+    Cluster cluster;
     std::uint64_t round = 0;
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -56,17 +56,16 @@ class WorkerPool {
       round = round_;
       if (id >= wanted_) continue;
       lock.unlock();
-      (*function_)(*worker);
+      (*function_)(cluster);
       lock.lock();
-      switches_ += worker->switches;
-      worker->switches = 0;
+      switches_ += cluster.take_switches();
       if (--running_ == 0) done_.notify_all();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  const std::function<void(Worker&)>* function_ = nullptr;
+  const std::function<void(Cluster&)>* function_ = nullptr;
   int started_ = 0;
   int wanted_ = 0;
   int running_ = 0;
@@ -80,19 +79,21 @@ WorkerPool& pool() {
   return *pool;
 }
 
-int worker_count(std::uint64_t blocks) {
+int worker_count(std::uint64_t clusters, std::uint64_t threads_of_cluster) {
   int count = options().worker_threads;
   if (count <= 0) count = int(std::thread::hardware_concurrency());
-  count = std::clamp(count, 1, kMaxWorkers);
-  return int(std::min<std::uint64_t>(std::uint64_t(count), blocks));
+  count =
+      std::clamp(count, 1, std::max(1, int(kMaxStacks / std::max<std::uint64_t>(threads_of_cluster, 1024))));
+  return int(std::min<std::uint64_t>(std::uint64_t(count), clusters));
 }
 
-// The order in which blocks run: a permutation that the seed alone decides.
-std::vector<std::uint32_t> block_order(std::uint64_t blocks, std::uint64_t seed) {
-  std::vector<std::uint32_t> order(blocks);
+// The order in which clusters (or blocks, where there are none) run: a permutation that the seed alone
+// decides.
+std::vector<std::uint32_t> run_order(std::uint64_t count, std::uint64_t seed) {
+  std::vector<std::uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   std::uint64_t random = seed * 0x9e3779b97f4a7c15ull | 1;
-  for (std::uint64_t i = blocks - 1; i > 0; --i) {
+  for (std::uint64_t i = count - 1; i > 0; --i) {
     random ^= random << 13;
     random ^= random >> 7;
     random ^= random << 17;
@@ -140,6 +141,29 @@ std::size_t allowed_dynamic_smem(const void* kernel) {
   return found == opted_in().end() ? kDefaultSmemBytes : std::size_t(found->second);
 }
 
+// Kernels that have opted in to clusters of more than 8 blocks.
+std::unordered_map<const void*, bool>& large_clusters_allowed() {
+  static auto* allowed = new std::unordered_map<const void*, bool>;
+  return *allowed;
+}
+
+dim3 cluster_of(const Launch& launch) {
+  const cudaLaunchAttributeValue* value = launch.attribute(cudaLaunchAttributeClusterDimension);
+  if (!value) return {1, 1, 1};
+  return {value->clusterDim.x, value->clusterDim.y, value->clusterDim.z};
+}
+
+cudaError_t check_cluster(const Launch& launch, const void* kernel) {
+  constexpr unsigned kPortable = 8, kLargest = 16;
+  const dim3 cluster = cluster_of(launch);
+  const std::uint64_t blocks = std::uint64_t(cluster.x) * cluster.y * cluster.z;
+  std::lock_guard lock(function_mutex);
+  const unsigned most = large_clusters_allowed()[kernel] ? kLargest : kPortable;
+  const bool fits = blocks >= 1 && blocks <= most && launch.grid.x % cluster.x == 0 &&
+                    launch.grid.y % cluster.y == 0 && launch.grid.z % cluster.z == 0;
+  return fits ? cudaSuccess : cudaErrorInvalidClusterSize;
+}
+
 cudaError_t check_configuration(const cudaLaunchConfig_t& config, const void* kernel,
                                 std::size_t static_bytes) {
   const dim3 &grid = config.gridDim, &block = config.blockDim;
@@ -159,11 +183,6 @@ cudaError_t check_configuration(const cudaLaunchConfig_t& config, const void* ke
         attribute.val.accessPolicyWindow.num_bytes > kMaxAccessPolicyWindowBytes) {
       return cudaErrorInvalidValue;
     }
-    // Clusters, with shared memory across blocks, are not emulated: better refused than run without.
-    const auto& cluster = attribute.val.clusterDim;
-    if (attribute.id == cudaLaunchAttributeClusterDimension && cluster.x * cluster.y * cluster.z > 1) {
-      return cudaErrorNotSupported;
-    }
   }
   return cudaSuccess;
 }
@@ -179,6 +198,7 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
                    .image = &KernelImage::of(kernel),
                    .grid = launch.grid,
                    .block = launch.block,
+                   .cluster = cluster_of(launch),
                    .dynamic_smem_bytes = launch.dynamic_smem_bytes,
                    .trace = false,
                    .traced_blocks = {}};
@@ -197,15 +217,18 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
   set_reported_kernel(launch.kernel.c_str());
   if (job.trace && chosen.profile) begin_profiled_launch(launch.kernel, blocks);
 
-  const std::vector<std::uint32_t> order = block_order(blocks, chosen.schedule_seed);
+  const std::uint64_t cluster_blocks = std::uint64_t(job.cluster.x) * job.cluster.y * job.cluster.z;
+  const std::uint64_t clusters = blocks / cluster_blocks;
+  const std::uint64_t threads_of_cluster = cluster_blocks * launch.block.x * launch.block.y * launch.block.z;
+  const std::vector<std::uint32_t> order = run_order(clusters, chosen.schedule_seed);
   std::atomic<std::uint64_t> next = 0;
   std::atomic<bool> failed = false;
-  pool().run(worker_count(blocks), [&](Worker& worker) {
-    worker.begin_launch(job);
-    for (std::uint64_t i; !failed && (i = next++) < blocks;) {
-      if (!worker.run_block(job, order[i], chosen.schedule_seed)) failed = true;
+  pool().run(worker_count(clusters, threads_of_cluster), [&](Cluster& cluster) {
+    cluster.begin_launch(job);
+    for (std::uint64_t i; !failed && (i = next++) < clusters;) {
+      if (!cluster.run(job, order[i], chosen.schedule_seed)) failed = true;
     }
-    if (job.trace) worker.tracer_storage->end_launch();
+    cluster.end_launch(job);
   });
 
   DeviceMemory::instance().check_bands();
@@ -230,6 +253,7 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, const void* kernel, 
                    .error = cudaSuccess};
   launch.attributes.insert(launch.attributes.end(), config.attrs, config.attrs + config.numAttrs);
   launch.error = check_configuration(config, kernel, launch.static_smem_bytes);
+  if (launch.error == cudaSuccess) launch.error = check_cluster(launch, kernel);
   if (launch.error != cudaSuccess) {
     keep(launch);
     return remember(launch.error);
@@ -247,6 +271,11 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, const void* kernel, 
 cudaError_t set_function_attribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) {
     return remember(value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue);
+  }
+  if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed) {
+    std::lock_guard lock(function_mutex);
+    large_clusters_allowed()[kernel] = value != 0;
+    return cudaSuccess;
   }
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
   const std::size_t static_bytes = KernelImage::of(kernel).static_smem_bytes(kernel);

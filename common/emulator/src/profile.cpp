@@ -52,6 +52,11 @@ constexpr CounterName kCounterNames[] = {
     {"shuffles", &Counters::shuffles},
     {"votes", &Counters::votes},
     {"atomic_requests", &Counters::atomic_requests},
+    {"wgmma", &Counters::wgmma},
+    {"bulk_copies", &Counters::bulk_copies},
+    {"bulk_bytes", &Counters::bulk_bytes},
+    {"mbarrier_arrivals", &Counters::mbarrier_arrivals},
+    {"mbarrier_waits", &Counters::mbarrier_waits},
     {"max_groups_in_flight", &Counters::max_groups_in_flight},
 };
 
@@ -191,6 +196,16 @@ const char* name(EventKind kind) {
       return "vote";
     case EventKind::atomic:
       return "atomic";
+    case EventKind::wgmma:
+      return "wgmma";
+    case EventKind::wgmma_wait:
+      return "wgmma_wait";
+    case EventKind::bulk_copy:
+      return "bulk_copy";
+    case EventKind::mbarrier_arrive:
+      return "mbarrier_arrive";
+    case EventKind::mbarrier_wait:
+      return "mbarrier_wait";
   }
   return "?";
 }
@@ -328,6 +343,11 @@ void print_line(std::ostream& out, const SourceLine& line) {
   add_count("shuffles", c.shuffles);
   add_count("votes", c.votes);
   add_count("atomics", c.atomic_requests);
+  add_count("wgmma", c.wgmma);
+  add_count("bulk copies", c.bulk_copies);
+  add_count("bytes of them", c.bulk_bytes);
+  add_count("mbarrier arrivals", c.mbarrier_arrivals);
+  add_count("mbarrier waits", c.mbarrier_waits);
   out << text("  %s:%d  %s\n", short_path(line.file).c_str(), line.line, facts.c_str());
   if (!line.text.empty()) out << "      " << line.text << '\n';
 }
@@ -362,6 +382,10 @@ void print_profile(std::ostream& out, const Profile& profile) {
              {"shuffles", c.shuffles},
              {"votes", c.votes},
              {"atomics", c.atomic_requests},
+             {"wgmma", c.wgmma},
+             {"bulk copies", c.bulk_copies},
+             {"bytes of bulk copies", c.bulk_bytes},
+             {"mbarrier waits", c.mbarrier_waits},
              {"cp.async groups in flight at most", c.max_groups_in_flight}}) {
       if (value) counts += text("%s%s %s", counts.empty() ? "  " : ", ", human(value).c_str(), name);
     }

@@ -1,6 +1,7 @@
 #include "race_checker.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "device_memory.hpp"
 #include "tracer.hpp"
@@ -26,9 +27,11 @@ void RaceChecker::begin_block(Worker& worker) {
   for (int warp = 0; warp < kWarps; ++warp) {
     warp_tick_[warp] = first_tick_;
     all_known_[warp] = first_tick_ - 1;
-    std::fill_n(known_[warp], kWarps, first_tick_ - 1);
   }
-  for (auto& barrier : released_) std::fill_n(barrier, kWarps, first_tick_ - 1);
+  // What clocks hold from blocks before is older than this block's first tick, and so nothing.
+  known_.resize(kWarps);
+  released_.resize(kBarriers);
+  mbarriers_.clear();
   const std::size_t cells = (std::size_t(worker.static_bytes()) + kMaxSmemBytes) / kCellBytes + 1;
   if (shared_.size() != cells) {
     shared_.assign(cells, Cell{});
@@ -46,17 +49,35 @@ void RaceChecker::begin_block(Worker& worker) {
 
 // ---- Order ----
 
+void RaceChecker::Clock::merge(const Clock& other) {
+  const auto latest = [](auto& mine, const auto& theirs) {
+    for (std::size_t i = 0; i < std::size(mine); ++i) mine[i] = std::max(mine[i], theirs[i]);
+  };
+  latest(of_warp, other.of_warp);
+  latest(of_thread, other.of_thread);
+  latest(of_mbarrier, other.of_mbarrier);
+}
+
+// The tick of what the accessing thread does.
+std::uint32_t RaceChecker::now() const {
+  return std::max(warp_tick_[self_warp_], thread_tick_[self_]);
+}
+
 bool RaceChecker::is_over(std::uint16_t thread, std::uint32_t tick) const {
+  const Clock& known = known_[std::size_t(self_warp_)];
+  if (thread >= kCopyEngine) return tick <= known.of_mbarrier[thread - kCopyEngine];
   const int warp = thread / 32;
   if (thread == self_) return true;
   if (warp == self_warp_) return tick < warp_tick_[warp];
-  return tick <= known_[self_warp_][warp];
+  return tick <= known.of_warp[warp] || tick <= known.of_thread[thread];
 }
 
 void RaceChecker::block_barrier() {
   const std::uint32_t over = tick_++;
-  for (int warp = 0; warp < kWarps; ++warp) {
-    std::fill_n(known_[warp], kWarps, over);
+  for (int warp = 1; warp < worker_->warp_count; ++warp) known_[0].merge(known_[std::size_t(warp)]);
+  std::fill_n(known_[0].of_warp, kWarps, over);
+  for (int warp = 0; warp < worker_->warp_count; ++warp) {
+    if (warp > 0) known_[std::size_t(warp)] = known_[0];
     all_known_[warp] = over;
     warp_tick_[warp] = tick_;
   }
@@ -66,30 +87,100 @@ void RaceChecker::warp_barrier(int warp) {
   warp_tick_[warp] = ++tick_;
 }
 
+// From here on this is over for the warp.
+void RaceChecker::learn(int warp, const Clock& clock) {
+  Clock& known = known_[std::size_t(warp)];
+  known.merge(clock);
+  all_known_[warp] = *std::min_element(known.of_warp, known.of_warp + worker_->warp_count);
+}
+
 void RaceChecker::named_barrier_arrived(int id, int warp) {
-  std::uint32_t* released = released_[id];
-  for (int other = 0; other < kWarps; ++other)
-    released[other] = std::max(released[other], known_[warp][other]);
-  released[warp] = tick_;
+  Clock& released = released_[std::size_t(id)];
+  released.merge(known_[std::size_t(warp)]);
+  released.of_warp[warp] = tick_;
   warp_tick_[warp] = ++tick_;
 }
 
 void RaceChecker::named_barrier_passed(int id, int warp) {
-  for (int other = 0; other < kWarps; ++other) {
-    known_[warp][other] = std::max(known_[warp][other], released_[id][other]);
-  }
-  all_known_[warp] = *std::min_element(known_[warp], known_[warp] + worker_->warp_count);
+  learn(warp, released_[std::size_t(id)]);
   warp_tick_[warp] = ++tick_;
 }
 
 void RaceChecker::named_barrier_complete(int id) {
-  std::fill_n(released_[id], kWarps, first_tick_ - 1);
+  released_[std::size_t(id)] = {};
+}
+
+// ---- mbarriers ----
+
+RaceChecker::Mbarrier& RaceChecker::mbarrier_at(std::ptrdiff_t offset) {
+  for (Mbarrier& known : mbarriers_) {
+    if (known.offset == offset) return known;
+  }
+  return mbarriers_.emplace_back(Mbarrier{offset, ++tick_, {}, {}});
+}
+
+void RaceChecker::mbarrier_initialised(std::ptrdiff_t offset) {
+  mbarrier_at(offset);
+}
+
+void RaceChecker::mbarrier_arrived(std::ptrdiff_t offset) {
+  self_ = worker_->current->linear;
+  self_warp_ = self_ / 32;
+  Clock& arrived = mbarrier_at(offset).arrived;
+  arrived.merge(known_[std::size_t(self_warp_)]);
+  // Of the other lanes only what is over for this one.
+  arrived.of_warp[self_warp_] = std::max(arrived.of_warp[self_warp_], warp_tick_[self_warp_] - 1);
+  arrived.of_thread[self_] = now();
+  thread_tick_[self_] = ++tick_;
+}
+
+void RaceChecker::mbarrier_phase_ended(std::ptrdiff_t offset) {
+  Mbarrier& barrier = mbarrier_at(offset);
+  const std::ptrdiff_t index = std::min<std::ptrdiff_t>(&barrier - mbarriers_.data(), kMbarriers - 1);
+  barrier.arrived.of_mbarrier[index] = barrier.tick;
+  barrier.tick = ++tick_;
+  // Where all lanes of a warp have arrived, so has the warp.
+  for (int warp = 0; warp < worker_->warp_count; ++warp) {
+    const std::uint32_t* lanes = barrier.arrived.of_thread + 32 * warp;
+    const int count = __builtin_popcount(worker_->warps[warp].existing);
+    std::uint32_t& of_warp = barrier.arrived.of_warp[warp];
+    of_warp = std::max(of_warp, *std::min_element(lanes, lanes + count));
+  }
+  barrier.ended = barrier.arrived;
+}
+
+void RaceChecker::mbarrier_waited(std::ptrdiff_t offset) {
+  learn(worker_->current->warp(), mbarrier_at(offset).ended);
+}
+
+void RaceChecker::proxy_fence() {
+  ++fences_[worker_->current->linear];
+}
+
+void RaceChecker::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier,
+                              std::uint32_t place) {
+  const Mbarrier& barrier = mbarrier_at(mbarrier);
+  const std::ptrdiff_t index = std::min<std::ptrdiff_t>(&barrier - mbarriers_.data(), kMbarriers - 1);
+  set_in_flight(offset, bytes, false);
+  for (std::ptrdiff_t at = offset; at < offset + bytes; at += kCellBytes) {
+    Cell& cell = shared_[std::size_t(at / kCellBytes)];
+    cell.write_tick = barrier.tick;
+    cell.write_thread = std::uint16_t(kCopyEngine + index);
+    cell.write_bytes = 3;
+    cell.write_place = place;
+    cell.write_was_atomic = false;
+  }
 }
 
 // ---- Accesses ----
 
 void RaceChecker::shared_access(std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place) {
-  self_ = worker_->current->linear;
+  shared_access_by(worker_->current->linear, offset, bytes, access, place);
+}
+
+void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access,
+                                   std::uint32_t place) {
+  self_ = thread;
   self_warp_ = self_ / 32;
   const std::uintptr_t begin = std::uintptr_t(offset), end = begin + std::uintptr_t(bytes);
   for (std::uintptr_t at = begin & ~std::uintptr_t(1); at < end; at += kCellBytes) {
@@ -147,7 +238,7 @@ void RaceChecker::set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight
 
 void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint32_t place, bool shared,
                         std::uintptr_t where) {
-  const bool writes = access == Access::store || access == Access::async_store || access == Access::atomic;
+  const bool writes = is_write(access) || access == Access::atomic;
   const bool reads = !writes || access == Access::atomic;
 
   if (shared && reads && cell.write_tick < first_tick_ &&
@@ -169,6 +260,22 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     found_race(cell, writes ? "write after write" : "read after write", cell.write_thread, cell.write_place,
                place, shared, where);
   }
+  if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kCopyEngine &&
+      fences_[cell.write_thread] == cell.write_fences &&
+      worker_->first_time(ReportKind::missing_fence, worker_->tracer->pc_of(place))) {
+    std::string variable;
+    const std::string name = worker_->shared_name(std::ptrdiff_t(where), &variable);
+    report(
+        {.kind = ReportKind::missing_fence,
+         .site = {},
+         .pc = worker_->tracer->pc_of(place),
+         .message = text(
+             "%s: the copy engine or wgmma reads %s, which thread %d wrote with no fence_async_proxy() since",
+             worker_->block_name().c_str(), name.c_str(), int(cell.write_thread)),
+         .threads = {int(cell.write_thread), self_},
+         .variable = variable,
+         .other_pc = worker_->tracer->pc_of(cell.write_place)});
+  }
   if (!writes) {
     note_read(cell, bytes, place);
     return;
@@ -179,8 +286,10 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     bool races = false;
     for (std::uint32_t warps = cell.read_warps; warps && !races; warps &= warps - 1) {
       const int warp = __builtin_ctz(warps);
-      if (warp != self_warp_)
-        races = cell.read_tick > known_[self_warp_][warp];
+      if (warp != self_warp_ && !cell.several_readers)
+        races = !is_over(cell.read_thread, cell.read_tick);
+      else if (warp != self_warp_)
+        races = cell.read_tick > known_[std::size_t(self_warp_)].of_warp[warp];
       else
         races = cell.read_tick >= warp_tick_[warp] && (cell.several_readers || cell.read_thread != self_);
     }
@@ -189,7 +298,8 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
       cell.read_tick = 0;
     }
   }
-  cell.write_tick = warp_tick_[self_warp_];
+  cell.write_tick = now();
+  cell.write_fences = fences_[self_];
   cell.write_thread = std::uint16_t(self_);
   cell.write_bytes = bytes;
   cell.write_place = place;
@@ -199,11 +309,11 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
 // Keeps the readers that a later write could race with: those that are over for this reader are over for
 // whoever comes after it in order.
 void RaceChecker::note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place) {
-  const std::uint32_t now = warp_tick_[self_warp_];
+  const std::uint32_t now = this->now();
   const std::uint32_t own_warp = 1u << self_warp_;
   if (cell.read_tick == now && cell.read_thread == self_ && (cell.read_bytes & bytes) == bytes) return;
   const bool earlier_are_over = cell.read_tick <= all_known_[self_warp_] && cell.read_tick < now;
-  const bool same_warp_is_over = cell.read_warps == own_warp && cell.read_tick < now;
+  const bool same_warp_is_over = cell.read_warps == own_warp && cell.read_tick < warp_tick_[self_warp_];
   if (cell.read_tick < first_tick_ || earlier_are_over || same_warp_is_over) {
     cell.read_warps = own_warp;
     cell.several_readers = false;

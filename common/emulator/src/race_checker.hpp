@@ -15,19 +15,24 @@ enum class Access : std::uint8_t {
   async_load,   ///< the global side of a cp.async
   async_store,  ///< its shared side
   ldmatrix,
+  bulk_store,  ///< what the copy engine will write, when it is asked to
+  proxy_load,  ///< by the copy engine or wgmma: past what threads wrote and have not fenced
 };
 inline bool is_write(Access access) {
-  return access == Access::store || access == Access::async_store;
+  return access == Access::store || access == Access::async_store || access == Access::bulk_store;
 }
 
 /// Finds pairs of accesses by two threads of a block to the same bytes, one of them a write, that nothing
 /// orders.
 ///
 /// What orders: a block barrier everything; a named barrier what its warps did before arriving and what those
-/// that waited do after; __syncwarp, and every operation with its warp, the lanes of a warp. Time is counted
-/// in ticks, one a synchronisation; each warp carries the tick it is in and, for each other warp, the last
-/// tick of that warp it knows to be over (vector clocks, as in FastTrack, Flanagan and Freund 2009, with
-/// warps in place of threads).
+/// that waited do after; __syncwarp, and every operation with its warp, the lanes of a warp; an mbarrier what
+/// a thread that arrives did, and what its warp did before the last operation that ordered it, and what the
+/// warps of those that waited do after. What the copy engine writes is over for those who waited for the
+/// phase of the mbarrier that counted it. Time is counted in ticks, one a synchronisation; each warp carries
+/// the tick it is in and, for each other warp, the last tick of that warp it knows to be over (vector clocks,
+/// as in FastTrack, Flanagan and Freund 2009, with warps in place of threads, single threads where they
+/// arrive alone, and mbarriers for what the copy engine does).
 class RaceChecker {
  public:
   void begin_block(Worker& worker);
@@ -38,16 +43,45 @@ class RaceChecker {
   void named_barrier_passed(int id, int warp);
   void named_barrier_complete(int id);
 
+  // mbarriers are told apart by their offset in shared memory; arrivals and waits are the current thread's.
+  void mbarrier_initialised(std::ptrdiff_t offset);
+  void mbarrier_arrived(std::ptrdiff_t offset);
+  void mbarrier_phase_ended(std::ptrdiff_t offset);
+  void mbarrier_waited(std::ptrdiff_t offset);
+  /// The current thread's writes to shared memory are now visible to the copy engine and wgmma.
+  void proxy_fence();
+
   /// `place` is an index into the tracer's places, for the report.
   void shared_access(std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
   void global_access(const char* address, int bytes, Access access, std::uint32_t place);
+  /// The same by a given thread: what the copy engine or wgmma read on its behalf.
+  void shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
+  /// What the copy engine has written, to be counted by the mbarrier at `mbarrier`.
+  void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uint32_t place);
   /// Between issue and wait of a cp.async nobody may touch the bytes.
   void set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight);
 
  private:
   static constexpr int kWarps = 32;
-  static constexpr int kBarriers = 16;
-  static constexpr int kNobody = 0xffff;
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kBarriers = 17;    // named ones, and the cluster's
+  static constexpr int kMbarriers = 128;  // more share the last one's clock
+  // In place of a thread: the copy engine, with kCopyEngine + i for what counts on mbarrier i.
+  static constexpr int kCopyEngine = kThreads;
+
+  // For each of those who may write, the last tick known to be over.
+  struct Clock {
+    std::uint32_t of_warp[kWarps] = {};
+    std::uint32_t of_thread[kThreads] = {};  // where a single thread's is later than its warp's
+    std::uint32_t of_mbarrier[kMbarriers] = {};
+    void merge(const Clock& other);
+  };
+  struct Mbarrier {
+    std::ptrdiff_t offset;
+    std::uint32_t tick;  // of the phase that has not ended, for what the copy engine writes
+    Clock arrived;       // what is over for those who wait for that phase
+    Clock ended;         // ... for the phase before it
+  };
 
   // Shadow of two bytes of memory. Ticks before the block's first stand for "never in this block".
   struct Cell {
@@ -62,6 +96,7 @@ class RaceChecker {
     std::uint8_t read_bytes;
     bool several_readers;
     bool write_was_atomic;
+    std::uint16_t write_fences;  // proxy fences that the writer had made before
   };
 
   bool is_over(std::uint16_t thread, std::uint32_t tick) const;
@@ -76,9 +111,16 @@ class RaceChecker {
   std::uint32_t tick_ = 1;
   std::uint32_t first_tick_ = 1;  // of this block
   std::uint32_t warp_tick_[kWarps] = {};
-  std::uint32_t known_[kWarps][kWarps] = {};  // [warp][other]: the other's ticks up to here are over
-  std::uint32_t all_known_[kWarps] = {};      // the least of known_[warp]
-  std::uint32_t released_[kBarriers][kWarps] = {};
+  std::uint32_t thread_tick_[kThreads] = {};  // later than its warp's where it has arrived alone
+  std::vector<Clock> known_;                  // by warp
+  std::uint32_t all_known_[kWarps] = {};      // the least of known_[warp].of_warp
+  std::vector<Clock> released_;               // by named barrier
+  std::vector<Mbarrier> mbarriers_;
+  std::uint16_t fences_[kThreads] = {};
+
+  std::uint32_t now() const;
+  Mbarrier& mbarrier_at(std::ptrdiff_t offset);
+  void learn(int warp, const Clock& clock);
 
   // The thread that makes the access, looked up once.
   int self_ = 0;

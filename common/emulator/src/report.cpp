@@ -35,9 +35,9 @@ const char* name(ReportKind kind) {
     case ReportKind::global_race:
       return "race on global memory";
     case ReportKind::in_flight_access:
-      return "cp.async in flight";
+      return "copy in flight";
     case ReportKind::wait_never_made:
-      return "cp.async never waited for";
+      return "never waited for";
     case ReportKind::uninitialized_shared:
       return "uninitialised shared memory";
     case ReportKind::out_of_bounds:
@@ -54,6 +54,12 @@ const char* name(ReportKind kind) {
       return "deadlock";
     case ReportKind::exited_at_barrier:
       return "exited threads at a barrier";
+    case ReportKind::missing_fence:
+      return "missing fence";
+    case ReportKind::bad_mbarrier:
+      return "misused mbarrier";
+    case ReportKind::bad_registers:
+      return "misused setmaxnreg";
     case ReportKind::bad_mask:
       return "bad mask";
     case ReportKind::stack_overflow:

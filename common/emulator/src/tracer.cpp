@@ -27,6 +27,9 @@ EventKind event_of(Access access, bool shared) {
       return EventKind::cp_async;
     case Access::ldmatrix:
       return EventKind::ldmatrix;
+    case Access::bulk_store:
+    case Access::proxy_load:
+      break;  // checked, and counted as what they are part of
   }
   return EventKind::global_load;
 }
@@ -148,8 +151,11 @@ bool Tracer::check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, b
 void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access access) {
   const std::ptrdiff_t offset = worker_->shared_offset(address);
   const bool shared = offset >= 0;
-  if (!shared && !DeviceMemory::instance().contains(address))
-    return;  // the thread's own stack, or a constant
+  if (!shared && !DeviceMemory::instance().contains(address)) {
+    // The thread's own stack, or a constant.
+    if (checks_) check_register(pc, address, bytes);
+    return;
+  }
   const std::uint32_t place = place_of(pc, shared, access);
   Thread& self = *worker_->current;
   if (checks_) {
@@ -181,6 +187,20 @@ void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access ac
   if (++length < kLogCapacity) return;
   full_logs_[self.warp()] |= 1u << self.lane();
   worker_->wait_for_trace();
+}
+
+// A local variable that is an accumulator of a wgmma stands for registers.
+void Tracer::check_register(std::uintptr_t pc, const void* address, int bytes) {
+  const Thread& self = *worker_->current;
+  const WarpProducts& warp = worker_->products[std::size_t(self.warp())];
+  if (warp.products.empty() || !warp.is_pending(self.lane(), address, bytes)) return;
+  if (!worker_->first_time(ReportKind::in_flight_access, pc)) return;
+  report({.kind = ReportKind::in_flight_access,
+          .site = {},
+          .pc = pc,
+          .message = text("%s thread %d uses a register of a wgmma that was not waited for",
+                          worker_->block_name().c_str(), self.linear),
+          .threads = {self.linear}});
 }
 
 void Tracer::continue_threads_with_full_logs(int warp) {
@@ -248,6 +268,9 @@ void Tracer::request(int warp, std::uint32_t place_index, int lane_bytes, const 
         break;
       case Access::atomic:
         counters->atomic_requests += 1;
+        break;
+      case Access::bulk_store:
+      case Access::proxy_load:
         break;
     }
   }
@@ -335,14 +358,27 @@ void Tracer::record_event(TracedEvent event) {
   if (events_.size() < kMaxEvents) events_.push_back(event);
 }
 
-void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructions,
-                   std::uint64_t tensor_flop) {
+void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructions, std::uint64_t amount) {
   if (!counts_) return;
   for (Counters* counters : {&at_site(site), &warps_[warp]}) {
     switch (kind) {
       case EventKind::mma:
         counters->mma += instructions;
-        counters->tensor_flop += tensor_flop;
+        counters->tensor_flop += amount;
+        break;
+      case EventKind::wgmma:
+        counters->wgmma += instructions;
+        counters->tensor_flop += amount;
+        break;
+      case EventKind::bulk_copy:
+        counters->bulk_copies += instructions;
+        counters->bulk_bytes += amount;
+        break;
+      case EventKind::mbarrier_arrive:
+        counters->mbarrier_arrivals += instructions;
+        break;
+      case EventKind::mbarrier_wait:
+        counters->mbarrier_waits += instructions;
         break;
       case EventKind::cp_async_commit:
         counters->cp_async_commits += instructions;
@@ -425,6 +461,47 @@ void Tracer::copy_completed(const AsyncCopy& copy, std::uintptr_t pc) {
   if (!checks_ || offset < 0) return;
   races_.set_in_flight(offset, copy.bytes, false);
   races_.shared_access(offset, copy.bytes, Access::async_store, place_of(pc, true, Access::async_store));
+}
+
+// ---- The copy engine, wgmma, mbarriers ----
+
+void Tracer::bulk_issued(std::ptrdiff_t offset, int bytes, std::uintptr_t pc, bool own) {
+  if (!checks_) return;
+  // Between blocks nothing is known of the order of accesses.
+  if (own) races_.shared_access(offset, bytes, Access::bulk_store, place_of(pc, true, Access::bulk_store));
+  races_.set_in_flight(offset, bytes, true);
+}
+
+void Tracer::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uintptr_t pc) {
+  if (checks_) races_.bulk_landed(offset, bytes, mbarrier, place_of(pc, true, Access::bulk_store));
+}
+
+void Tracer::proxy_read(const Thread& thread, std::uintptr_t pc, std::ptrdiff_t offset, int bytes) {
+  if (checks_)
+    races_.shared_access_by(thread.linear, offset, bytes, Access::proxy_load,
+                            place_of(pc, true, Access::proxy_load));
+}
+
+void Tracer::proxy_fence() {
+  if (checks_) races_.proxy_fence();
+}
+
+void Tracer::mbarrier_access(std::uintptr_t pc, std::ptrdiff_t offset, bool initialises) {
+  const Access access = initialises ? Access::store : Access::atomic;
+  if (checks_) races_.shared_access(offset, int(sizeof(std::uint64_t)), access, place_of(pc, true, access));
+}
+
+void Tracer::mbarrier_initialised(std::ptrdiff_t offset) {
+  if (checks_) races_.mbarrier_initialised(offset);
+}
+void Tracer::mbarrier_arrived(std::ptrdiff_t offset) {
+  if (checks_) races_.mbarrier_arrived(offset);
+}
+void Tracer::mbarrier_phase_ended(std::ptrdiff_t offset) {
+  if (checks_) races_.mbarrier_phase_ended(offset);
+}
+void Tracer::mbarrier_waited(std::ptrdiff_t offset) {
+  if (checks_) races_.mbarrier_waited(offset);
 }
 
 }  // namespace emulator

@@ -31,9 +31,9 @@ class Tracer {
   /// Lets threads go on whose log was full, when no other lane of the warp can run.
   void continue_threads_with_full_logs(int warp);
 
-  /// One instruction of a warp other than an access; `tensor_flop` of a matrix product.
-  void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1,
-             std::uint64_t tensor_flop = 0);
+  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of a bulk
+  /// copy.
+  void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1, std::uint64_t amount = 0);
   /// The same for what each lane does on its own, by the current thread: as of accesses, the k-th time of
   /// each lane at one place is one instruction.
   void count_lane(EventKind kind, Site site);
@@ -46,6 +46,19 @@ class Tracer {
   void named_barrier_complete(int id);
   void copy_issued(const AsyncCopy& copy);
   void copy_completed(const AsyncCopy& copy, std::uintptr_t pc);
+
+  /// The current thread, or one of another block (`own` false), asks the copy engine to write.
+  void bulk_issued(std::ptrdiff_t offset, int bytes, std::uintptr_t pc, bool own);
+  void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uintptr_t pc);
+  /// The copy engine reads, for `thread`.
+  void proxy_read(const Thread& thread, std::uintptr_t pc, std::ptrdiff_t offset, int bytes);
+  void proxy_fence();
+  /// The current thread initialises an mbarrier, or arrives or waits there.
+  void mbarrier_access(std::uintptr_t pc, std::ptrdiff_t offset, bool initialises);
+  void mbarrier_initialised(std::ptrdiff_t offset);
+  void mbarrier_arrived(std::ptrdiff_t offset);
+  void mbarrier_phase_ended(std::ptrdiff_t offset);
+  void mbarrier_waited(std::ptrdiff_t offset);
 
   std::uintptr_t pc_of(std::uint32_t place) const { return places_[place].pc; }
 
@@ -96,6 +109,7 @@ class Tracer {
   bool check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, bool writes);
   void request(int warp, std::uint32_t place, int lane_bytes, const std::uint64_t* addresses, unsigned lanes);
   void write_out_diverged(int warp, unsigned lanes, int from);
+  void check_register(std::uintptr_t pc, const void* address, int bytes);
   void record_event(TracedEvent event);
   Counters& at_site(Site site);
 

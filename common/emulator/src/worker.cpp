@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cluster.hpp"
+#include "mbarrier.hpp"
 #include "tracer.hpp"
 
 // What `extern __shared__` arrays of kernels are: see attention/launch.hpp.
@@ -18,13 +20,17 @@ namespace {
 // 0xff: NaN as half and as float, so that reading what nobody wrote shows in the result.
 constexpr int kPoison = 0xff;
 
+// Of a multiprocessor, which a block can have to itself, and at most of one thread.
+constexpr int kRegisters = 64 * 1024;
+constexpr int kMostRegistersOfThread = 256;
+
 unsigned lanes_below(int count) {
   return count >= 32 ? ~0u : (1u << count) - 1;
 }
 
 }  // namespace
 
-Worker::Worker() = default;
+Worker::Worker(Cluster& cluster, unsigned rank) : cluster(cluster), rank(rank) {}
 Worker::~Worker() = default;
 
 std::uint64_t Worker::next_random() {
@@ -66,8 +72,13 @@ void Worker::wait_for_trace() {
   yield();
 }
 
+namespace {
+struct BlockFailed {};
+}  // namespace
+
 void Worker::fail() {
   failed = true;
+  if (!current) throw BlockFailed{};  // by a copy that lands
   Thread& from = *current;
   current = nullptr;
   from.fiber.leave_for(block_loop);
@@ -111,15 +122,15 @@ void Worker::begin_launch(const LaunchJob& job) {
   dynamic_bytes = job.dynamic_smem_bytes;
   blockDim = job.block;
   gridDim = job.grid;
-  stacks.reserve(thread_count);
+  products.resize(std::size_t(warp_count));
   seen_faults_.clear();
   if (job.trace && !tracer_storage) tracer_storage = std::make_unique<Tracer>();
   if (job.trace) tracer_storage->begin_launch(*this);
 }
 
-bool Worker::run_block(const LaunchJob& job, std::uint64_t block, std::uint64_t seed) {
-  const std::uint64_t x = job.grid.x, y = job.grid.y;
-  block_index = {unsigned(block % x), unsigned(block / x % y), unsigned(block / (x * y))};
+void Worker::begin_block(const LaunchJob& job, uint3 index, std::uint64_t seed) {
+  block_index = index;
+  const std::uint64_t block = index.x + job.grid.x * (index.y + std::uint64_t(job.grid.y) * index.z);
   // Multiplied to spread neighbouring seeds and blocks (the constant is 2^64 over the golden ratio); never
   // zero.
   random_ = (seed * 0x9e3779b97f4a7c15ull ^ (block + 1) * 0xd1342543de82ef95ull) | 1;
@@ -131,12 +142,29 @@ bool Worker::run_block(const LaunchJob& job, std::uint64_t block, std::uint64_t 
   std::memset(dynamic_smem, kPoison, dynamic_bytes);
   for (NamedBarrier& barrier : named_barriers) barrier = {};
   barrier_arrived = barrier_sum = 0;
+  cluster_barrier_arrived = 0;
+  cluster_phase = 0;
+  at_mbarriers.clear();
+  unfenced_mbarriers.clear();
+  bulk_copies.clear();
+  bulk_stores.clear();
+  for (WarpProducts& warp : products) warp.clear();
+  // A block starts with an equal share a thread; what setmaxnreg hands round is what others have given up.
+  const int registers = std::min(kRegisters / thread_count, kMostRegistersOfThread) / 8 * 8;
+  free_registers = 0;
+  wanted_registers.clear();
   live = thread_count;
   failed = false;
   ready_warps_ = lanes_below(warp_count);
   for (int i = 0; i < warp_count; ++i) {
     const unsigned lanes = lanes_below(thread_count - i * 32);
-    warps[i] = {.existing = lanes, .alive = lanes, .ready = lanes, .waiting = 0};
+    warps[i] = {.existing = lanes,
+                .alive = lanes,
+                .ready = lanes,
+                .waiting = 0,
+                .arrived_at_cluster = false,
+                .cluster_phase = 0,
+                .registers = registers};
   }
   const unsigned bx = job.block.x, by = job.block.y;
   for (int i = 0; i < thread_count; ++i) {
@@ -146,39 +174,111 @@ bool Worker::run_block(const LaunchJob& job, std::uint64_t block, std::uint64_t 
     thread.state = State::ready;
     thread.copies.clear();
     thread.committed_groups.clear();
-    stacks.prepare<thread_entry>(thread.fiber, i);
+    thread.bulk_groups = 0;
+    cluster.stacks.prepare<thread_entry>(thread.fiber, int(rank) * thread_count + i);
   }
   current_warp_ = pick_bit(ready_warps_);
 
   const bool traced = job.trace && (job.traced_blocks.empty() || job.traced_blocks[block]);
   tracer = traced ? tracer_storage.get() : nullptr;
   if (tracer) tracer->begin_block(block);
+}
 
-  Thread* first = pick_next();
-  current = first;
-  block_loop.switch_to(first->fiber);
-  current = nullptr;
-
-  if (live > 0 && !failed) {
-    report_deadlock();
-    failed = true;
+bool Worker::run() {
+  while (!failed && can_run()) {
+    if (ready_warps_) {
+      current = pick_next();
+      block_loop.switch_to(current->fiber);
+      current = nullptr;
+    } else {
+      land_a_copy();
+    }
   }
-  if (failed) stacks.abandon();
+  return !failed;
+}
+
+void Worker::land_a_copy() {
+  const std::size_t chosen = bulk_copies.size() == 1 ? 0 : next_random() % bulk_copies.size();
+  const BulkCopy copy = bulk_copies[chosen];
+  bulk_copies.erase(bulk_copies.begin() + std::ptrdiff_t(chosen));
+  try {
+    carry_out(*this, copy);
+  } catch (const BlockFailed&) {
+    // Reported, and `failed` says so.
+  }
+}
+
+Worker& Worker::block_of_cluster(unsigned number, Site site) {
+  if (number < cluster.size()) return cluster.block(number);
+  report({.kind = ReportKind::out_of_bounds,
+          .site = site,
+          .message = text("%s thread %d names block %u of a cluster of %u", block_name().c_str(),
+                          current->linear, number, cluster.size()),
+          .threads = {current->linear}});
+  fail();
+}
+
+void Worker::end_block() {
   if (tracer) tracer->end_block();
   tracer = nullptr;
-  return !failed;
+}
+
+void Worker::keep_smem() {
+  kept_smem.resize(std::size_t(smem_bytes()));
+  if (static_smem.begin) {
+    std::memcpy(kept_smem.data(), static_smem.begin, std::size_t(static_smem.end - static_smem.begin));
+  }
+  std::memcpy(kept_smem.data() + static_bytes(), dynamic_smem, dynamic_bytes);
+  kept_aside = true;
+}
+
+void Worker::restore_smem() {
+  if (!kept_aside) return;
+  if (static_smem.begin) {
+    std::memcpy(static_smem.begin, kept_smem.data(), std::size_t(static_smem.end - static_smem.begin));
+  }
+  std::memcpy(dynamic_smem, kept_smem.data() + static_bytes(), dynamic_bytes);
+  kept_aside = false;
+}
+
+// What a thread, the last lane of a warp, or the last thread of the block leaves undone when it returns.
+void Worker::report_unfinished(const Thread& thread) {
+  const auto never_waited = [&](Site site, const std::string& what) {
+    if (!first_time(ReportKind::wait_never_made, std::uintptr_t(site.line))) return;
+    report({.kind = ReportKind::wait_never_made,
+            .site = site,
+            .message = text("%s thread %d ends with ", block_name().c_str(), thread.linear) + what +
+                       " that nobody waited for",
+            .threads = {thread.linear}});
+  };
+  if (!thread.copies.empty()) never_waited(thread.site, text("%zu copies", thread.copies.size()));
+  for (const BulkStore& store : bulk_stores) {
+    if (store.thread == thread.linear) never_waited(store.site, "a bulk store");
+  }
+  if (__builtin_popcount(warps[thread.warp()].alive) == 1) {
+    const WarpProducts& warp = products[std::size_t(thread.warp())];
+    if (!warp.products.empty())
+      never_waited(warp.products.front().site, text("%zu wgmmas", warp.products.size()));
+  }
+  if (live > 1) return;
+  for (const BulkCopy& copy : bulk_copies) {
+    if (copy.ranks >> rank & 1) never_waited(copy.site, "a bulk copy into its shared memory");
+  }
+  for (int warp = 0; warp < warp_count; ++warp) {
+    const int first = warp / 4 * 4;
+    if (products[std::size_t(warp)].issued == products[std::size_t(first)].issued) continue;
+    report({.kind = ReportKind::divergent_barrier,
+            .site = thread.site,
+            .message = text("%s warps %d and %d are of one warpgroup and did not make the same wgmmas",
+                            block_name().c_str(), first, warp),
+            .threads = {first * 32, warp * 32}});
+  }
 }
 
 void Worker::thread_exits(Thread& thread) {
   const unsigned bit = 1u << thread.lane();
   Warp& warp = warps[thread.warp()];
-  if (!thread.copies.empty() && first_time(ReportKind::wait_never_made, 0)) {
-    report({.kind = ReportKind::wait_never_made,
-            .site = thread.site,
-            .message = text("%s thread %d ends with %zu copies that nobody waited for", block_name().c_str(),
-                            thread.linear, thread.copies.size()),
-            .threads = {thread.linear}});
-  }
+  report_unfinished(thread);
   thread.state = State::exited;
   warp.alive &= ~bit;
   --live;
@@ -194,6 +294,8 @@ void Worker::thread_exits(Thread& thread) {
             .threads = {thread.linear, other.linear}});
     if (try_operation(warp, other, nullptr)) break;
   }
+  if (warp.arrived_at_cluster && warp.cluster_phase == cluster_phase) --cluster_barrier_arrived;
+  cluster.check_barrier();
   if (tracer && warp.alive == 0) tracer->write_out(thread.warp(), warp.existing);
   if (barrier_arrived > 0) {
     report({.kind = ReportKind::exited_at_barrier,
@@ -345,12 +447,19 @@ void Worker::report_deadlock() {
   const Thread* at_barrier = nullptr;
   const Thread* at_operation = nullptr;
   const Thread* at_named = nullptr;
-  int barrier_count = 0, operation_count = 0, named_count = 0;
+  const Thread* at_cluster = nullptr;
+  const Thread* at_mbarrier = nullptr;
+  const Thread* at_registers = nullptr;
+  int barrier_count = 0, operation_count = 0, named_count = 0, cluster_count = 0, mbarrier_count = 0,
+      registers_count = 0;
   for (int i = 0; i < thread_count; ++i) {
     const Thread& thread = threads[i];
     if (thread.state == State::at_block_barrier) ++barrier_count, at_barrier = &thread;
     if (thread.state == State::at_collective) ++operation_count, at_operation = &thread;
     if (thread.state == State::at_named_barrier) ++named_count, at_named = &thread;
+    if (thread.state == State::at_cluster_barrier) ++cluster_count, at_cluster = &thread;
+    if (thread.state == State::at_mbarrier) ++mbarrier_count, at_mbarrier = &thread;
+    if (thread.state == State::at_register_pool) ++registers_count, at_registers = &thread;
   }
   std::string message = block_name() + ": nobody can run on.";
   std::vector<int> stuck;
@@ -364,6 +473,10 @@ void Worker::report_deadlock() {
   };
   add(at_barrier, barrier_count, "at __syncthreads");
   add(at_named, named_count, "at a named barrier");
+  add(at_cluster, cluster_count, "at the cluster's barrier");
+  add(at_mbarrier, mbarrier_count,
+      at_mbarrier ? "at an mbarrier, " + mbarrier_in_words(*this, at_mbarrier->mbarrier) : "");
+  add(at_registers, registers_count, "for registers that nobody gives up");
   if (at_operation) {
     const Warp& warp = warps[at_operation->warp()];
     add(at_operation, operation_count,

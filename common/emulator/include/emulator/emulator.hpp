@@ -37,10 +37,14 @@ bool kernels_are_traced();
 // ---- Faults ----
 
 enum class ReportKind {
-  shared_race,           ///< two threads, one place in shared memory, one of them writes, nothing orders them
-  global_race,           ///< the same in global memory, threads of one block
-  in_flight_access,      ///< cp.async data used or overwritten before it was waited for
-  wait_never_made,       ///< a thread ends with cp.async copies that nobody waited for
+  shared_race,       ///< two threads, one place in shared memory, one of them writes, nothing orders them
+  global_race,       ///< the same in global memory, threads of one block
+  in_flight_access,  ///< data of an asynchronous copy, or a register of a wgmma, used before it was waited
+                     ///< for
+  wait_never_made,   ///< threads end with copies or wgmmas that nobody waited for
+  missing_fence,     ///< copy engine or tensor cores may not see what threads wrote
+  bad_mbarrier,      ///< not initialised, too many arrivals, more bytes than it can count
+  bad_registers,     ///< setmaxnreg in the wrong direction
   uninitialized_shared,  ///< shared memory read before anybody wrote it
   out_of_bounds,         ///< outside the allocation, the dynamic shared memory of the launch, or the variable
   use_after_free,        ///< global memory after cudaFree
@@ -119,6 +123,10 @@ struct Counters {
   std::uint64_t warp_barriers = 0;   ///< __syncwarp
   std::uint64_t shuffles = 0, votes = 0;
   std::uint64_t atomic_requests = 0;
+  std::uint64_t wgmma = 0;        ///< wgmmas, counted by warp; their operations are among tensor_flop
+  std::uint64_t bulk_copies = 0;  ///< by the copy engine, TMA's tiles included
+  std::uint64_t bulk_bytes = 0;   ///< of those in shared memory; they are not among global loads and stores
+  std::uint64_t mbarrier_arrivals = 0, mbarrier_waits = 0;
   /// Most commit groups of cp.async with copies in them that one thread had outstanding.
   std::uint64_t max_groups_in_flight = 0;
 
@@ -151,6 +159,11 @@ enum class EventKind {
   shuffle,
   vote,
   atomic,
+  wgmma,
+  wgmma_wait,
+  bulk_copy,
+  mbarrier_arrive,
+  mbarrier_wait,
 };
 const char* name(EventKind kind);
 

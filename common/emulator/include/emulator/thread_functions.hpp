@@ -36,7 +36,8 @@ enum class Reduction { add, min, max, bit_and, bit_or, bit_xor };
 std::uint32_t reduce(Reduction reduction, unsigned mask, std::uint32_t value, bool is_signed, Site site);
 
 enum class Butterfly { sum, max };
-/// What log2(lanes) rounds of `value = value op __shfl_xor_sync(whole warp, value, lanes / 2, then / 4, ...)` give.
+/// What log2(lanes) rounds of `value = value op __shfl_xor_sync(whole warp, value, lanes / 2, then / 4, ...)`
+/// give.
 float butterfly(Butterfly kind, int lanes, float value, Site site);
 
 unsigned active_mask();

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "worker.hpp"
+
+namespace emulator {
+
+/// The blocks that one OS thread runs side by side: those of a cluster, or a single one.
+///
+/// One of them runs at a time, until none of its threads can. All of them see their shared memory at the same
+/// addresses, so what a block has there is kept aside while another one runs.
+class Cluster {
+ public:
+  void begin_launch(const LaunchJob& job);
+  /// False: a thread made a fault that ends the launch.
+  bool run(const LaunchJob& job, std::uint64_t index, std::uint64_t seed);
+  void end_launch(const LaunchJob& job);
+
+  unsigned size() const { return size_; }
+  Worker& block(unsigned rank) { return *blocks_[rank]; }
+  /// Whether the cluster's barrier has ended its current phase: all threads that have not returned are there.
+  void check_barrier();
+  /// Of all its blocks since the last call.
+  std::uint64_t take_switches();
+
+  FiberStacks stacks;
+
+ private:
+  void enter(unsigned rank);
+
+  std::vector<std::unique_ptr<Worker>> blocks_;
+  unsigned size_ = 1;
+};
+
+}  // namespace emulator
