@@ -91,8 +91,8 @@ def leave_out_copy_engine(variant):
 # ---- 1: custom kernel ----
 
 # The CUDA runtime, C++'s own, and this project: what host code that launches kernels needs.
-ALLOWED_IMPORTS = re.compile(r"(__)?cuda[A-Z]|_ZNK?9attention|_ZNK?S|_ZS|_Zn[aw]|_Zd[al]|_Unwind_|__cxa_|__gxx_|__stack_chk|"
-                             r"_GLOBAL_OFFSET_TABLE_|__dso_handle|(mem|str)[a-z]+$|atexit$")
+ALLOWED_IMPORTS = re.compile(r"(__)?cuda[A-Z]|_ZNK?9attention|_ZNK?S|_ZS|_Zn[aw]|_Zd[al]|_Unwind_|__cxa_|__gxx_|"
+                             r"__stack_chk|_GLOBAL_OFFSET_TABLE_|__dso_handle|(mem|str)[a-z]+$|atexit$")
 
 
 @proves("custom_kernel")
@@ -125,7 +125,8 @@ def fewer_bytes(variant):
     # K and V, two bytes an element, for each row of queries.
     untiled = problem["heads"] * problem["seq_q"] * 2 * problem["seq_kv"] * problem["head_dim"] * 2
     loaded = variant.total("global_load_bytes")
-    require(loaded * least_factor <= untiled, f"{number(loaded)} B loaded, {number(untiled)} with K and V read for each row")
+    require(loaded * least_factor <= untiled,
+            f"{number(loaded)} B loaded, {number(untiled)} with K and V read for each row")
     return f"{number(loaded)} B loaded; reading K and V for each row would be {number(untiled)}"
 
 
@@ -171,7 +172,8 @@ def window_within_what_is_set_aside(variant):
     call = variant.calls()[0]
     events = call["calls"]
     launches = [i for i, event in enumerate(events) if event["call"] == "launch"]
-    limits = [(i, event["persisting_l2_bytes"]) for i, event in enumerate(events) if event["call"] == "cudaDeviceSetLimit"]
+    limits = [(i, event["persisting_l2_bytes"]) for i, event in enumerate(events)
+              if event["call"] == "cudaDeviceSetLimit"]
     before = [limit for i, limit in limits if i < launches[0]]
     after = [limit for i, limit in limits if i > launches[-1]]
     require(before and before[-1] > 0, "no part of L2 is set aside before the launches")
@@ -181,7 +183,8 @@ def window_within_what_is_set_aside(variant):
     require(windows, "no launch has an access-policy window")
     for window in windows:
         require(window["persisting"] and window["bytes"] > 0 and window["hit_ratio"] > 0, "a window that keeps nothing")
-        require(any(base <= window["base"] and window["base"] + window["bytes"] <= base + size for base, size in tensors),
+        end = window["base"] + window["bytes"]
+        require(any(base <= window["base"] and end <= base + size for base, size in tensors),
                 "a window outside of K and V")
         require(window["bytes"] * window["hit_ratio"] <= before[-1], "more is marked than is set aside")
     return (f"limit of {number(before[-1])} B set, windows of {number(windows[0]['bytes'])} B on {len(windows)} of "
@@ -192,13 +195,14 @@ def window_within_what_is_set_aside(variant):
 
 @proves("wmma")
 def wmma_instructions(variant):
-    return quote_where(variant, r"wmma\.mma\.sync[.\w]*\.m16n16k16[.\w]*", "HMMA", "no `wmma.mma.sync` of 16x16x16 in PTX")
+    return quote_where(variant, r"wmma\.mma\.sync[.\w]*\.m16n16k16[.\w]*", "HMMA",
+                       "no `wmma.mma.sync` of 16x16x16 in PTX")
 
 
 @proves("fp16_accumulation")
 def half_sums(variant):
-    quote = quote_where(variant, r"wmma\.mma\.sync[.\w]*\.f16\.f16|mma\.sync[.\w]*\.f16\.f16\.f16\.f16", r"HMMA[.\w]*\.F16",
-                        "no product with FP16 sums in PTX")
+    quote = quote_where(variant, r"wmma\.mma\.sync[.\w]*\.f16\.f16|mma\.sync[.\w]*\.f16\.f16\.f16\.f16",
+                        r"HMMA[.\w]*\.F16", "no product with FP16 sums in PTX")
     require(variant.error_factor > 1, "its larger error is not stated (error_factor)")
     return f"{quote}; {variant.error_factor:g} times the usual tolerance stated"
 
@@ -243,7 +247,7 @@ def loaded_ahead(events, before, now, then):
 
 
 def alternating_buffers(variant):
-    """Yields (kernel, how, distance in bytes) for each place where two buffers take turns and the next is loaded early."""
+    """Yields (kernel, how, distance in bytes) for each place where buffers take turns and the next is loaded early."""
     for kernel in variant.counts():
         events = kernel["events"]
         for seen in turns(events).values():
@@ -263,7 +267,8 @@ def name_of(counted_kernel):
 @proves("double_buffering")
 def next_tile_in_other_buffer(variant):
     for kernel, how, distance in alternating_buffers(variant):
-        return f"{name_of(kernel)}: {how} of the next tile, {number(distance)} B away, comes before the reads of this one"
+        return (f"{name_of(kernel)}: {how} of the next tile, {number(distance)} B away, comes before the reads of "
+                f"this one")
     raise Refuted("no two buffers of which one is loaded before the other is read")
 
 
@@ -288,8 +293,8 @@ def two_kinds_of_warps(variant):
         alike = sum(1 for loads, products in zip(loading, multiplying) if bool(loads) == bool(products))
         require(alike == 0, f"{name_of(kernel['kernel'])}: {alike} of {len(loading)} warps do both or neither")
         producers = sum(map(bool, loading))
-        return (f"{name_of(kernel['kernel'])}: {producers} warps load and multiply nothing, {len(loading) - producers} multiply "
-                f"({number(sum(multiplying))} products) and load nothing")
+        return (f"{name_of(kernel['kernel'])}: {producers} warps load and multiply nothing, "
+                f"{len(loading) - producers} multiply ({number(sum(multiplying))} products) and load nothing")
     raise Refuted("no kernel multiplies on tensor cores")
 
 
@@ -355,7 +360,8 @@ def cp_async_counted(variant):
 @proves("xor_swizzle")
 def no_conflict_and_no_padding(variant):
     row_bytes = 2 * variant.counted_problem()["head_dim"]
-    spans = [end - begin for kernel in variant.counts() for kind, _, begin, end in kernel["events"] if kind == "ldmatrix"]
+    spans = [end - begin for kernel in variant.counts() for kind, _, begin, end in kernel["events"]
+             if kind == "ldmatrix"]
     if not spans:
         raise Inapplicable("no ldmatrix, which reads a column of rows at once")
     quote = ideal_wavefronts(variant)
@@ -381,7 +387,7 @@ def swizzled_by_the_copy_engine(variant):
 @proves("multi_kernel")
 def parts_and_their_combination(variant):
     call = variant.counted_problem()
-    require(len(call["kernels"]) == 2 and sum(kernel["launches"] for kernel in call["kernels"]) == 2, "not two launches")
+    require([kernel["launches"] for kernel in call["kernels"]] == [1, 1], "not two launches of two kernels")
     parts, combine = (kernel["total"] for kernel in call["kernels"])
     o_bytes = 2 * call["heads"] * call["seq_q"] * call["head_dim"]
     scores_bytes = 4 * call["heads"] * call["seq_q"] * call["seq_kv"]
@@ -391,8 +397,8 @@ def parts_and_their_combination(variant):
             f"{number(parts['global_store_bytes'])}: it reads more than partial results")
     require(combine["global_store_bytes"] == o_bytes, "the second launch does not store O")
     require(call["workspace_bytes"] < scores_bytes, "the workspace has room for all scores")
-    return (f"two launches; {number(parts['global_store_bytes'])} B of partial results, all that the second loads; scores would "
-            f"be {number(scores_bytes)} B")
+    return (f"two launches; {number(parts['global_store_bytes'])} B of partial results, all that the second loads; "
+            f"scores would be {number(scores_bytes)} B")
 
 
 @proves("cluster_reduction")
@@ -448,7 +454,8 @@ def captured_and_replayed(variant):
 @proves("streams")
 def free_to_run_at_once(variant):
     for graph, origin, events in captures(variant):
-        work, waits, recorded = {}, {}, {}  # launches a stream; events it waits for; event -> (stream, launches before it)
+        # Launches of a stream; what it waits for, as (stream, launches before); the same of an event.
+        work, waits, recorded = {}, {}, {}
         for event in events:
             stream = event["stream"]
             if event["call"] == "launch":
@@ -462,8 +469,10 @@ def free_to_run_at_once(variant):
             continue
         after = [stream for stream in branches if waits[stream] != [(origin, 0)]]
         require(not after, f"{len(after)} of {len(branches)} streams wait for work on another")
-        require(sorted(waits.get(origin, [])) == sorted((stream, work[stream]) for stream in branches), "streams that nobody joins")
-        return f"one graph of {len(branches)} branches with {work[branches[0]]} launches each, none of which waits for another"
+        require(sorted(waits.get(origin, [])) == sorted((stream, work[stream]) for stream in branches),
+                "streams that nobody joins")
+        return (f"one graph of {len(branches)} branches with {work[branches[0]]} launches each, none of which waits "
+                f"for another")
     raise Refuted("no graph with several branches")
 
 

@@ -103,7 +103,7 @@ def check_claims(stages, techniques, only):
         claimed = any(technique in variant.techniques for stage in stages.values() if not is_counter_example(stage)
                       for variant in stage.variants)
         if not claimed:
-            nobody(outcome, stages, f"{technique}: neither a stage nor examples/ has it, so nobody knows that it can be proven")
+            nobody(outcome, stages, f"{technique}: neither a stage nor examples/ has it: can it be proven at all?")
     unknown = set(PROOFS) - set(techniques)
     if unknown:
         outcome.failed(f"checkers of unknown techniques: {', '.join(sorted(unknown))}")

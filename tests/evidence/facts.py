@@ -35,7 +35,7 @@ class Kernel:
         # The instructions as the chip reads them: no names; addresses of code and variables are filled in when loaded.
         self.digest = hashlib.sha256(code).hexdigest()
         self.spilled_bytes = spilled_bytes
-        self.arrays = arrays  # variables in global memory that the code names: name -> bytes
+        self.arrays = arrays  # variables in global memory that the code names
 
 
 class Variant:
@@ -136,16 +136,18 @@ def read_kernels(source):
     # From `.entry name(` to the next function: a closing brace does not tell, inline assembly has its own.
     bodies = dict(re.findall(r"^(?:\.visible )?\.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx,
                              re.S | re.M))
-    spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores", files["ptxas"].read_text(), re.S))
+    spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores",
+                              files["ptxas"].read_text(), re.S))
     code = code_sections(files["cubin"].read_bytes())
     sass = dict.fromkeys(code)
     if files["sass"].exists():
-        sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)", files["sass"].read_text(), re.S | re.M))
+        sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)",
+                               files["sass"].read_text(), re.S | re.M))
     if not set(code) == set(bodies) == set(spilled) == set(sass):
         raise BadInput(f"the files {source}.* are not of one compilation; build the target evidence_facts again")
-    arrays = {name: int(size) for name, size in re.findall(r"^\.(?:visible )?\.?global [^;\n]* (\w+)\[(\d+)\]", ptx, re.M)}
+    arrays = re.findall(r"^\.(?:visible \.)?global [^;\n]* (\w+)\[\d+\]", ptx, re.M)
     return {name: Kernel(name, short_name(name), bodies[name], sass[name], code[name], int(spilled[name]),
-                         {array: size for array, size in arrays.items() if re.search(rf"\b{array}\b", bodies[name])})
+                         [array for array in arrays if re.search(rf"\b{array}\b", bodies[name])])
             for name in code}
 
 
@@ -153,7 +155,8 @@ def code_sections(elf):
     """The bytes of every `.text.<kernel>` of a 64-bit ELF file."""
     table, = struct.unpack_from("<Q", elf, 0x28)
     size, count, names_index = struct.unpack_from("<HHH", elf, 0x3a)
-    sections = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]  # name, type, flags, address, offset, size
+    # Of a section header: name, type, flags, address, offset, size.
+    sections = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
     names = sections[names_index][4]
     code = {}
     for section in sections:

@@ -13,9 +13,9 @@ from facts import BadInput, Missing
 # The roadmap's numbers.
 NUMBERS = {
     "custom_kernel": 1, "coalesced_access": 2, "shared_memory_tiling": 3, "wide_loads": 4, "no_bank_conflicts": 5,
-    "l2_persistence": 6, "wmma": 7, "fp16_accumulation": 8, "double_buffering": 9, "warp_specialization": 10, "fusion": 11,
-    "cp_async": 12, "xor_swizzle": 13, "multi_stage_pipeline": 14, "multi_kernel": 15, "cluster_reduction": 15,
-    "programmatic_dependent_launch": 16, "graphs": 16, "streams": 16, "wgmma": 17, "tma": 17, "setmaxnreg": 17,
+    "l2_persistence": 6, "wmma": 7, "fp16_accumulation": 8, "double_buffering": 9, "warp_specialization": 10,
+    "fusion": 11, "cp_async": 12, "xor_swizzle": 13, "multi_stage_pipeline": 14, "multi_kernel": 15,
+    "cluster_reduction": 15, "programmatic_dependent_launch": 16, "graphs": 16, "streams": 16, "wgmma": 17, "tma": 17, "setmaxnreg": 17,
 }
 
 HEADLINE = "B1_H8_S512_D64"
@@ -88,7 +88,8 @@ def stage_table(variants, stage, techniques, times):
         if not rows:
             rows = [("those of the variant before", "")]
         for j, (technique, quote) in enumerate(rows):
-            text += row(f"`{variant.name}`" if j == 0 else "", technique, quote, times.effect(variant, before) if j == 0 else "")
+            first = (f"`{variant.name}`", times.effect(variant, before)) if j == 0 else ("", "")
+            text += row(first[0], technique, quote, first[1])
     return text
 
 
@@ -101,7 +102,8 @@ def whole_table(variants, techniques, times):
         # Stages that start with what they have from others add nothing to the table.
         adds = [i for i in first if i == users[0] or i and variants[i - 1].stage is variants[i].stage]
         if not users:
-            text += row(NUMBERS[technique], f"`{technique}`", "no stage yet", "its checker believes `tests/evidence/examples`", "", "")
+            text += row(NUMBERS[technique], f"`{technique}`", "no stage yet",
+                        "its checker believes `tests/evidence/examples`", "", "")
         for j, i in enumerate(adds):
             variant, before = variants[i], variants[i - 1] if i else None
             others = ", ".join(f"`{variants[k]}`" for k in users if k not in adds) if j == 0 else ""
@@ -112,8 +114,8 @@ def whole_table(variants, techniques, times):
 
 def where_from(tools, variants, times):
     shape = variants[0].counted_problem()["shape"]
-    return (f"\nMachine code and launches: {tools['nvcc']} for sm_90a, headline shape. Counts: emulated device at {shape}, "
-            f"kernels compiled by {tools['compiler']}. Times: {times.source or 'none recorded'}. Written by "
+    return (f"\nMachine code and launches: {tools['nvcc']} for sm_90a, headline shape. Counts: emulated device at "
+            f"{shape}, kernels compiled by {tools['compiler']}. Times: {times.source or 'none recorded'}. Written by "
             f"`tests/evidence/evidence.py report --update`.\n")
 
 
@@ -135,7 +137,8 @@ def write(root, stages, techniques, tools, update):
     def block(match, path):
         name = match[2]
         if name != "all" and name not in stages:
-            raise BadInput(f"{path.relative_to(root)}: no evidence is called '{name}'; there is all, {', '.join(stages)}")
+            raise BadInput(f"{path.relative_to(root)}: no evidence is called '{name}'; there is all, "
+                           f"{', '.join(stages)}")
         table = whole_table(variants, techniques, times) if name == "all" \
             else stage_table(variants, stages[name], techniques, times)
         return match[1] + table + where_from(tools, variants, times) + match[4]

@@ -3,6 +3,7 @@
 #include "observe.hpp"
 
 #include <iostream>
+#include <stdexcept>
 
 #include "attention/error.hpp"
 
@@ -38,17 +39,22 @@ json observe_all(const Variant& variant) {
   return calls;
 }
 
+json observe_named(const Stage& stage, const Variant& variant) {
+  try {
+    return {{"name", variant.name},
+            {"techniques", names(variant.techniques)},
+            {"error_factor", variant.error_factor},
+            {"calls", observe_all(variant)}};
+  } catch (const std::exception& error) {
+    throw std::runtime_error(std::string(stage.name) + "/" + std::string(variant.name) + ": " + error.what());
+  }
+}
+
 ExitCode run() {
   json all = {{"kind", kind()}, {"techniques", kTechniqueNames}, {"stages", json::array()}};
   for (const Stage* stage : registry()) {
     json variants = json::array();
-    for (const Variant& variant : stage->variants) {
-      variants.push_back({{"name", variant.name},
-                          {"idea", variant.idea},
-                          {"techniques", names(variant.techniques)},
-                          {"error_factor", variant.error_factor},
-                          {"calls", observe_all(variant)}});
-    }
+    for (const Variant& variant : stage->variants) variants.push_back(observe_named(*stage, variant));
     all["stages"].push_back({{"name", stage->name}, {"variants", variants}});
   }
   for (const json& stage : harness()) all["stages"].push_back(stage);

@@ -112,12 +112,9 @@ json observe(const Variant& variant, const Problem& problem) {
   const Tensors tensors{.q = place(1), .k = place(2), .v = place(3), .o = place(4)};
   calls = json::array();
   persisting_l2_bytes = 0;
-  const auto call = [](cudaError_t status) {
-    if (status != cudaSuccess) calls.push_back({{"call", "failed"}, {"error", int(status)}});
-  };
-  if (variant.set_up) call(variant.set_up(problem));
-  call(variant.launch(problem, tensors, place(5), nullptr));
-  if (variant.tear_down) call(variant.tear_down());
+  if (variant.set_up) CUDA_CHECK(variant.set_up(problem));
+  CUDA_CHECK(variant.launch(problem, tensors, place(5), nullptr));
+  if (variant.tear_down) CUDA_CHECK(variant.tear_down());
   return {{"calls", calls},
           {"k", std::uintptr_t(tensors.k)},
           {"v", std::uintptr_t(tensors.v)},
