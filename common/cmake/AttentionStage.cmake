@@ -6,12 +6,11 @@
 # The folder's name is the stage's name; stage.cpp defines `const Stage stage` in the namespace given as NAMESPACE
 # inside attention: attention_stage(NAMESPACE naive).
 #
-# HOPPER names further CUDA sources, those that include attention/hopper.cuh, and LAUNCHES the launch functions that
-# they define. The emulated device does not have those instructions: it compiles none of these sources, and its
-# launches of these names only say so. The stage lists them all the same, and its `supports` refuses them in words.
+# HOPPER names further CUDA sources, those that include attention/hopper.cuh. A GPU build compiles them for sm_90a
+# alone, whatever else it is for; the stage's `supports` refuses other GPUs in words.
 
 function(attention_stage)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "HOPPER;LAUNCHES")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "HOPPER")
   get_filename_component(stage ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set_property(GLOBAL APPEND PROPERTY attention_stages ${stage})
   set_property(GLOBAL APPEND PROPERTY attention_namespaces ${arg_NAMESPACE})
@@ -23,7 +22,11 @@ function(attention_stage)
   add_library(stage_${stage} OBJECT stage.cpp)
   target_link_libraries(stage_${stage} PUBLIC attention_harness kernels_${stage})
   if(arg_HOPPER)
-    attention_hopper_kernels(hopper_${stage} ${arg_NAMESPACE} "${arg_HOPPER}" "${arg_LAUNCHES}")
+    attention_kernels(hopper_${stage} ${arg_HOPPER})
+    if(ATTENTION_DEVICE STREQUAL "gpu")
+      set_target_properties(hopper_${stage} PROPERTIES CUDA_ARCHITECTURES 90a-real)
+    endif()
+    target_link_libraries(hopper_${stage} PUBLIC attention_harness)
     target_link_libraries(stage_${stage} PUBLIC hopper_${stage})
   endif()
 

@@ -8,6 +8,9 @@ namespace attention::tuned {
 LaunchFunction key_split, pdl;
 std::size_t smem_bytes(int head_dim);
 
+// Defined in kernel_long.cu.
+LaunchFunction tma_pipeline, warp_specialized, ping_pong, intra_overlap, persistent;
+
 namespace {
 
 Support supports_key_split(const Problem& problem, const Device& device) {
@@ -35,6 +38,25 @@ constexpr Techniques kKeySplit = {Technique::custom_kernel, Technique::shared_me
                                   Technique::fusion,        Technique::cp_async,
                                   Technique::xor_swizzle,   Technique::no_bank_conflicts};
 
+Support supports_hopper(const Device& device) {
+  if (device.compute_capability == 90) return Support::yes();
+  return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " + device.name + " has " +
+                     std::to_string(device.compute_capability / 10) + "." +
+                     std::to_string(device.compute_capability % 10));
+}
+
+// The variants for large shapes.
+Support supports_long(const Problem& problem, const Device& device) {
+  if (problem.head_dim != 64 && problem.head_dim != 128) {
+    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+  }
+  const Support shape = supports_usual_shapes(problem, device);
+  return shape.ok ? supports_hopper(device) : shape;
+}
+
+// Which row block is to be taken next.
+std::size_t counter_bytes(const Problem&) { return sizeof(int); }
+
 constexpr Variant kVariants[] = {
     {.name = "key_split",
      .idea = "32 rows a block, the keys split over its warps, no loop",
@@ -46,6 +68,27 @@ constexpr Variant kVariants[] = {
      .techniques = kKeySplit + Techniques{Technique::programmatic_dependent_launch},
      .launch = pdl,
      .supports = supports_pdl},
+    {.name = "tma_pipeline",
+     .idea = "large shapes: wgmma on tiles that TMA brings, two ahead",
+     .launch = tma_pipeline,
+     .supports = supports_long},
+    {.name = "warp_specialized",
+     .idea = "a producer warp asks for tiles and gives its registers away",
+     .launch = warp_specialized,
+     .supports = supports_long},
+    {.name = "ping_pong",
+     .idea = "warpgroups take turns at the tensor cores",
+     .launch = ping_pong,
+     .supports = supports_long},
+    {.name = "intra_overlap",
+     .idea = "PV of a tile beside the softmax of the next",
+     .launch = intra_overlap,
+     .supports = supports_long},
+    {.name = "persistent",
+     .idea = "one block an SM takes row blocks, the longest first, without a stop",
+     .launch = persistent,
+     .supports = supports_long,
+     .workspace_bytes = counter_bytes},
 };
 
 }  // namespace

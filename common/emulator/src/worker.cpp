@@ -120,6 +120,7 @@ void Worker::begin_launch(const LaunchJob& job) {
   static_smem = job.image->segment();
   dynamic_smem = reinterpret_cast<char*>(::dynamic_smem);
   dynamic_bytes = job.dynamic_smem_bytes;
+  kept_aside = false;  // what the last launch's clusters left there is nobody's
   blockDim = job.block;
   gridDim = job.grid;
   products.resize(std::size_t(warp_count));
