@@ -84,7 +84,7 @@ BULK_COPY_SASS = "U(BLKCP|TMALDG)"
 
 def leave_out_copy_engine(variant):
     """Counts of loads and stores say nothing of a variant whose bytes the copy engine moves."""
-    if any(kernel["total"].get("bulk_copies") for kernel in variant.counts()):
+    if variant.total("bulk_copies"):
         raise Inapplicable("the copy engine moves its bytes")
 
 
@@ -121,10 +121,10 @@ def whole_sectors(variant):
 def fewer_bytes(variant):
     least_factor = 4
     problem = variant.counted_problem()
-    require(variant.total("shared_store_bytes", "async_bytes") > 0, "writes nothing to shared memory")
+    require(variant.total("shared_store_bytes", "async_bytes", "bulk_bytes") > 0, "writes nothing to shared memory")
     # K and V, two bytes an element, for each row of queries.
     untiled = problem["heads"] * problem["seq_q"] * 2 * problem["seq_kv"] * problem["head_dim"] * 2
-    loaded = variant.total("global_load_bytes")
+    loaded = variant.total("global_load_bytes", "bulk_bytes")  # the copy engine's stores are among the latter
     require(loaded * least_factor <= untiled,
             f"{number(loaded)} B loaded, {number(untiled)} with K and V read for each row")
     return f"{number(loaded)} B loaded; reading K and V for each row would be {number(untiled)}"
@@ -157,6 +157,7 @@ def wide_requests(variant):
 
 @proves("no_bank_conflicts")
 def ideal_wavefronts(variant):
+    leave_out_copy_engine(variant)  # its writes, and wgmma's reads of them, are not counted by wavefront
     require(variant.total("shared_load_wavefronts") > 0, "no loads from shared memory")
     parts = []
     for what in ("shared_load", "shared_store", "async_store"):
@@ -391,7 +392,7 @@ def parts_and_their_combination(variant):
     parts, combine = (kernel["total"] for kernel in call["kernels"])
     o_bytes = 2 * call["heads"] * call["seq_q"] * call["head_dim"]
     scores_bytes = 4 * call["heads"] * call["seq_q"] * call["seq_kv"]
-    require(combine["mma"] == 0, "the second launch multiplies")
+    require(combine["mma"] + combine["wgmma"] == 0, "the second launch multiplies")
     require(combine["global_load_bytes"] == parts["global_store_bytes"],
             f"the second launch loads {number(combine['global_load_bytes'])} B, the first stored "
             f"{number(parts['global_store_bytes'])}: it reads more than partial results")

@@ -1,4 +1,4 @@
-// Hopper's instructions put to no use. Compiled and looked at, never run.
+// Hopper's instructions put to no use. Compiled and looked at; it would wait for ever.
 #include <cuda_fp16.h>
 
 #include "attention/hopper.cuh"

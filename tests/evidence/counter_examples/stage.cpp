@@ -38,8 +38,8 @@ constexpr Variant with(Variant variant, double error_factor) {
   return variant;
 }
 
-Support needs_hopper(const Problem&, const Device& device) {
-  return device.emulated ? Support::no("not run on the emulated device") : Support::yes();
+Support not_emulated(const Problem&, const Device& device) {
+  return device.emulated ? Support::no("waits for registers for ever") : Support::yes();
 }
 
 constexpr Variant with(Variant variant, SupportsFunction* supports) {
@@ -66,13 +66,13 @@ constexpr Variant kVariants[] = {
     claim("one_tile_in_flight", one_tile_in_flight, {double_buffering, multi_stage_pipeline}),
     claim("warps_alike", warps_alike, {warp_specialization}),
     with(claim("warpgroups_alike", warpgroups_alike, {warp_specialization, xor_swizzle, setmaxnreg}),
-         needs_hopper),
+         not_emulated),
     claim("hidden_workspace", hidden_workspace, {fusion}),
     claim("spilled_scores", spilled_scores, {fusion}),
     with(claim("two_products", two_products, {fusion, multi_kernel}), score_bytes),
     claim("attribute_only", attribute_only, {programmatic_dependent_launch}),
     claim("instruction_only", instruction_only, {programmatic_dependent_launch}),
-    with(claim("cluster_of_strangers", cluster_of_strangers, {cluster_reduction}), needs_hopper),
+    claim("cluster_of_strangers", cluster_of_strangers, {cluster_reduction}),
     // No claims: two are one machine code, and the third is not.
     claim("twin", twin, {}),
     claim("other_twin", other_twin, {}),

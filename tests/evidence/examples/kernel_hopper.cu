@@ -1,4 +1,4 @@
-// Hopper's instructions, as few as show each. Compiled and looked at, never run.
+// Hopper's instructions, as few as show each.
 #include <cuda_fp16.h>
 
 #include "attention/hopper.cuh"
@@ -10,8 +10,8 @@ namespace attention::examples {
 
 constexpr int kRows = 64, kColumns = 64, kTileBytes = kRows * kColumns * int(sizeof(half));
 
-// One warpgroup gives its registers to another, which multiplies what the first has the copy engine bring.
-__global__ void __launch_bounds__(256, 1)
+// One warpgroup gives its registers to two others, which multiply what the first has the copy engine bring.
+__global__ void __launch_bounds__(384, 1)
     warpgroups_kernel(const __grid_constant__ CUtensorMap q_map, Tensors t) {
   half* tile_smem = reinterpret_cast<half*>(dynamic_smem);
   __shared__ Mbarrier full;
@@ -45,7 +45,7 @@ cudaError_t warpgroups(const Problem& p, const Tensors& t, void*, cudaStream_t s
   const cudaError_t status =
       make_tensor_map(&map, t.q, p.batch * p.heads, p.seq_q, p.head_dim, kRows, kColumns);
   if (status != cudaSuccess) return status;
-  return launch(warpgroups_kernel, dim3(1), dim3(256), kTileBytes, stream, map, t);
+  return launch(warpgroups_kernel, dim3(1), dim3(384), kTileBytes, stream, map, t);
 }
 
 // Two blocks of a cluster: one writes its sum into the other's shared memory.

@@ -11,10 +11,6 @@ namespace {
 
 using enum Technique;
 
-Support needs_hopper(const Problem&, const Device& device) {
-  return device.emulated ? Support::no("not run on the emulated device") : Support::yes();
-}
-
 constexpr Variant kVariants[] = {
     {.name = "split_keys",
      .idea = "",
@@ -24,14 +20,14 @@ constexpr Variant kVariants[] = {
      .workspace_bytes = part_bytes},
     {.name = "warpgroups",
      .idea = "",
-     .techniques = {custom_kernel, fusion, warp_specialization, xor_swizzle, wgmma, tma, setmaxnreg},
+     .techniques = {custom_kernel, warp_specialization, xor_swizzle, wgmma, tma, setmaxnreg},
      .launch = warpgroups,
-     .supports = needs_hopper},
+     .supports = supports_usual_shapes},
     {.name = "cluster_sum",
      .idea = "",
-     .techniques = {custom_kernel, fusion, cluster_reduction},
+     .techniques = {custom_kernel, cluster_reduction},
      .launch = cluster_sum,
-     .supports = needs_hopper},
+     .supports = supports_usual_shapes},
 };
 
 }  // namespace
