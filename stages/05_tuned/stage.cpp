@@ -54,6 +54,11 @@ Support supports_long(const Problem& problem, const Device& device) {
   return shape.ok ? supports_hopper(device) : shape;
 }
 
+constexpr Techniques kLong = {Technique::custom_kernel, Technique::shared_memory_tiling,
+                              Technique::fusion,        Technique::xor_swizzle,
+                              Technique::wgmma,         Technique::tma};
+constexpr Techniques kSpecialized = kLong + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
+
 // Which row block is to be taken next.
 std::size_t counter_bytes(const Problem&) { return sizeof(int); }
 
@@ -70,22 +75,27 @@ constexpr Variant kVariants[] = {
      .supports = supports_pdl},
     {.name = "tma_pipeline",
      .idea = "large shapes: wgmma on tiles that TMA brings, two ahead",
+     .techniques = kLong,
      .launch = tma_pipeline,
      .supports = supports_long},
     {.name = "warp_specialized",
      .idea = "a producer warp asks for tiles and gives its registers away",
+     .techniques = kSpecialized,
      .launch = warp_specialized,
      .supports = supports_long},
     {.name = "ping_pong",
      .idea = "warpgroups take turns at the tensor cores",
+     .techniques = kSpecialized,
      .launch = ping_pong,
      .supports = supports_long},
     {.name = "intra_overlap",
      .idea = "PV of a tile beside the softmax of the next",
+     .techniques = kSpecialized,
      .launch = intra_overlap,
      .supports = supports_long},
     {.name = "persistent",
      .idea = "one block an SM takes row blocks, the longest first, without a stop",
+     .techniques = kSpecialized,
      .launch = persistent,
      .supports = supports_long,
      .workspace_bytes = counter_bytes},
