@@ -18,5 +18,7 @@ struct Fault {
 
 /// `in` is 1024 floats, `out` 256, each an allocation of its own.
 std::span<const Fault> all();
+/// Those of Hopper's instructions, in faults_hopper.cu.
+std::span<const Fault> hopper();
 
 }  // namespace faults

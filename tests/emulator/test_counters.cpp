@@ -8,6 +8,7 @@
 #include "catch.hpp"
 #include "counted.hpp"
 #include "emulator/emulator.hpp"
+#include "hopper.hpp"
 
 using attention::DeviceBuffer;
 using attention::RawDeviceBuffer;
@@ -114,6 +115,26 @@ TEST_CASE("what each warp does can be told apart") {
   CHECK(profile.total.tensor_flop == 2 * kTiles * 2 * 16 * 8 * 16);
   CHECK(profile.total.max_groups_in_flight == 1);
   CHECK(profile.total.shared_load_wavefronts == 2 * kTiles * 6);  // a wavefront a matrix
+}
+
+TEST_CASE("wgmma by warp, bulk copies and their bytes, mbarriers") {
+  const auto profile = profile_of([](Buffers& b) {
+    using hopper::Operand;
+    return hopper::wgmma(b.halves.data(), Operand::k_major, b.halves.data(), Operand::k_major, b.out.data(),
+                         64, false);
+  });
+  constexpr std::uint64_t kWarps = 4, kSteps = 64 / 16;
+  CHECK(profile.total.wgmma == kWarps * kSteps);
+  CHECK(profile.total.tensor_flop == 2 * 64 * 64 * 64);
+  CHECK(profile.total.mma == 0);
+  CHECK(profile.total.bulk_copies == 2);
+  CHECK(profile.total.bulk_bytes == 2 * 64 * 64 * sizeof(half));
+  CHECK(profile.total.mbarrier_arrivals == 1);
+  CHECK(profile.total.mbarrier_waits == kWarps);
+  REQUIRE(profile.warps.size() == kWarps);
+  CHECK(profile.warps[0].bulk_copies == 2);
+  CHECK(profile.warps[1].bulk_copies == 0);
+  CHECK(profile.warps[1].wgmma == kSteps);
 }
 
 TEST_CASE("events keep the order of each warp's instructions") {

@@ -10,6 +10,7 @@
 #include "catch.hpp"
 #include "emulator/emulator.hpp"
 #include "faults.hpp"
+#include "hopper.hpp"
 
 using attention::DeviceBuffer;
 using attention::RawDeviceBuffer;
@@ -50,6 +51,28 @@ constexpr Expected kExpected[] = {
     {"shuffle_from_outside", ReportKind::bad_mask, true},
     {"trapped", ReportKind::trap, true},
     {"deep_stack", ReportKind::stack_overflow, true},
+    {"mbarrier_uninitialized", ReportKind::bad_mbarrier, true},
+    {"mbarrier_starved", ReportKind::deadlock, true},
+    {"arrives_too_early", ReportKind::shared_race, false},
+    {"arrives_for_others", ReportKind::shared_race, false},
+    {"line_not_waited", ReportKind::in_flight_access, false},
+    {"line_not_expected", ReportKind::in_flight_access, false},
+    {"waits_for_another", ReportKind::shared_race, false},
+    {"init_not_shown", ReportKind::missing_fence, true},
+    {"line_past_end", ReportKind::out_of_bounds, true},
+    {"line_misaligned", ReportKind::misaligned, true},
+    {"no_proxy_fence", ReportKind::missing_fence, false},
+    {"store_never_waited", ReportKind::wait_never_made, true},
+    {"tile_written_again", ReportKind::in_flight_access, false},
+    {"register_read_early", ReportKind::in_flight_access, false},
+    {"no_wgmma_fence", ReportKind::missing_fence, true},
+    {"wgmma_never_waited", ReportKind::wait_never_made, true},
+    {"written_tile_not_shown", ReportKind::missing_fence, false},
+    {"tile_given_back_early", ReportKind::in_flight_access, false},
+    {"registers_wrong_way", ReportKind::bad_registers, true},
+    {"registers_too_many", ReportKind::deadlock, true},
+    {"cluster_not_arrived", ReportKind::divergent_barrier, true},
+    {"remote_store_not_waited", ReportKind::shared_race, false},
 };
 
 const Expected& expected_of(std::string_view name) {
@@ -59,17 +82,25 @@ const Expected& expected_of(std::string_view name) {
   return *found;
 }
 
-// The lines of faults.cu that are marked with "// fault: <name>".
+// The lines that are marked with "// fault: <name>".
 std::map<std::string, int> marked_lines() {
   std::map<std::string, int> lines;
-  std::ifstream in(EMULATOR_FAULTS_SOURCE);
-  int number = 0;
-  for (std::string line; std::getline(in, line);) {
-    ++number;
-    const std::size_t mark = line.find("// fault: ");
-    if (mark != std::string::npos) lines[line.substr(mark + 10)] = number;
+  for (const char* source : {"faults.cu", "faults_hopper.cu"}) {
+    std::ifstream in(std::string(EMULATOR_TESTS) + "/" + source);
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+      ++number;
+      const std::size_t mark = line.find("// fault: ");
+      if (mark != std::string::npos) lines[line.substr(mark + 10)] = number;
+    }
   }
   return lines;
+}
+
+std::vector<faults::Fault> all_faults() {
+  std::vector<faults::Fault> all(faults::all().begin(), faults::all().end());
+  all.insert(all.end(), faults::hopper().begin(), faults::hopper().end());
+  return all;
 }
 
 std::vector<emulator::Report> reports_of(cudaError_t (*launch)(const float*, float*)) {
@@ -88,8 +119,8 @@ std::vector<emulator::Report> reports_of(cudaError_t (*launch)(const float*, flo
 void check_all(bool only_what_plain_finds) {
   const std::map<std::string, int> lines = marked_lines();
   REQUIRE(!lines.empty());
-  CHECK(faults::all().size() == std::size(kExpected));
-  for (const faults::Fault& fault : faults::all()) {
+  CHECK(all_faults().size() == std::size(kExpected));
+  for (const faults::Fault& fault : all_faults()) {
     const Expected& expected = expected_of(fault.name);
     INFO("fault: " << fault.name << ", seed " << emulator::options().schedule_seed);
     for (const emulator::Report& report : reports_of(fault.clean)) {
@@ -107,7 +138,8 @@ void check_all(bool only_what_plain_finds) {
       // A plain run sees some damage only afterwards.
       const bool right_place =
           only_what_plain_finds || marked == lines.end() ||
-          (report.line == marked->second && std::filesystem::path(report.file).filename() == "faults.cu");
+          (report.line == marked->second &&
+           std::filesystem::path(report.file).filename().string().substr(0, 6) == "faults");
       return report.kind == expected.kind && right_place;
     });
     CHECK(found);
@@ -129,6 +161,45 @@ TEST_CASE("a checked run reports every planted fault, at its line, and nothing e
     emulator::configure({.schedule_seed = seed, .check = true});
     check_all(false);
   }
+}
+
+TEST_CASE("Hopper's operations, used rightly, are reported for nothing") {
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    emulator::configure({.schedule_seed = seed, .check = true});
+    emulator::clear_reports();
+    const auto zeros = [](std::size_t count) {
+      DeviceBuffer<half> buffer(count, RawDeviceBuffer::Guards::none);
+      CUDA_CHECK(cudaMemset(buffer.data(), 0, buffer.bytes()));
+      return buffer;
+    };
+    const DeviceBuffer<half> a = zeros(64 * 128), b = zeros(64 * 192);
+    DeviceBuffer<float> floats(64 * 192, RawDeviceBuffer::Guards::none);
+    DeviceBuffer<half> halves(2 * 64 * 64, RawDeviceBuffer::Guards::none);
+    CUDA_CHECK(cudaMemset(floats.data(), 0, floats.bytes()));
+    const auto* numbers = reinterpret_cast<const float*>(a.data());
+    CUDA_CHECK(hopper::hand_over(numbers, floats.data(), 20));
+    CUDA_CHECK(hopper::bulk_lines(reinterpret_cast<const unsigned char*>(a.data()),
+                                  reinterpret_cast<unsigned char*>(floats.data())));
+    CUDA_CHECK(hopper::tile_load(a.data(), halves.data(), {1, 100, 64, 64, 64, 0, 50, 0}));
+    CUDA_CHECK(hopper::tile_store(a.data(), halves.data(), {1, 100, 64, 64, 64, 0, 50, 0}));
+    using hopper::Operand;
+    for (const Operand a_kind : {Operand::k_major, Operand::mn_major, Operand::registers}) {
+      for (const Operand b_kind : {Operand::k_major, Operand::mn_major}) {
+        CUDA_CHECK(hopper::wgmma(a.data(), a_kind, b.data(), b_kind, floats.data(), 128, true));
+      }
+    }
+    CUDA_CHECK(hopper::wgmma_groups(a.data(), b.data(), floats.data()));
+    CUDA_CHECK(hopper::registers(reinterpret_cast<int*>(floats.data())));
+    CUDA_CHECK(hopper::neighbours(floats.data(), 16, 4));
+    CUDA_CHECK(hopper::multicast(a.data(), halves.data()));
+    CUDA_CHECK(cudaDeviceSynchronize());
+    for (const emulator::Report& report : emulator::reports()) {
+      INFO(emulator::name(report.kind)
+           << " at " << report.file << ":" << report.line << ": " << report.message);
+      CHECK(false);
+    }
+  }
+  emulator::configure({});
 }
 
 TEST_CASE("counting too does not change what is reported") {

@@ -113,6 +113,7 @@ void issue(BulkCopy copy) {
 void store_tile(Worker& worker, const BulkStore& store) {
   if (worker.tracer) {
     worker.tracer->proxy_read(worker.threads[store.thread], store.pc, store.from, int(store.map.box_bytes()));
+    worker.tracer->bulk_store_done(store.from, int(store.map.box_bytes()));
   }
   for_each_chunk(store.map, store.at, store.from, [&](std::ptrdiff_t smem, char* gmem) {
     if (gmem) std::memcpy(gmem, worker.shared_at(smem), 16);
@@ -229,6 +230,7 @@ void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site sit
   const std::ptrdiff_t offset = checked_offset(from, contents.box_bytes(), kSwizzleBytes, site);
   if (worker.tracer) {
     worker.tracer->count(worker.current->warp(), EventKind::bulk_copy, site, 1, contents.box_bytes());
+    worker.tracer->bulk_store_issued(offset, int(contents.box_bytes()));
   }
   worker.bulk_stores.push_back(
       {worker.current->linear, worker.current->bulk_groups, site, pc, offset, contents, at});

@@ -40,6 +40,7 @@ void RaceChecker::begin_block(Worker& worker) {
     in_flight_.assign(cells, false);
   }
   any_in_flight_ = false;
+  being_read_.clear();
   // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing to serve
   // elsewhere.
   for (const std::size_t chunk : used_chunks_) free_chunks_.push_back(std::move(global_[chunk]));
@@ -130,7 +131,7 @@ void RaceChecker::mbarrier_arrived(std::ptrdiff_t offset) {
   arrived.merge(known_[std::size_t(self_warp_)]);
   // Of the other lanes only what is over for this one.
   arrived.of_warp[self_warp_] = std::max(arrived.of_warp[self_warp_], warp_tick_[self_warp_] - 1);
-  arrived.of_thread[self_] = now();
+  arrived.of_thread[self_] = tick_;
   thread_tick_[self_] = ++tick_;
 }
 
@@ -182,26 +183,38 @@ void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes,
                                    std::uint32_t place) {
   self_ = thread;
   self_warp_ = self_ / 32;
+  const std::ptrdiff_t last = offset + bytes;
+  if (is_write(access)) {
+    for (const Range& range : being_read_) {
+      if (offset >= range.end || last <= range.begin) continue;
+      found_in_flight(offset, place, "writes %s before the bulk store of it was waited for");
+      return;
+    }
+  }
   const std::uintptr_t begin = std::uintptr_t(offset), end = begin + std::uintptr_t(bytes);
   for (std::uintptr_t at = begin & ~std::uintptr_t(1); at < end; at += kCellBytes) {
     Cell& cell = shared_[at / kCellBytes];
     if (any_in_flight_ && in_flight_[at / kCellBytes] && access != Access::async_store) {
-      if (worker_->first_time(ReportKind::in_flight_access, worker_->tracer->pc_of(place))) {
-        std::string variable;
-        const std::string name = worker_->shared_name(offset, &variable);
-        report({.kind = ReportKind::in_flight_access,
-                .site = {},
-                .pc = worker_->tracer->pc_of(place),
-                .message = text("%s thread %d %s %s before the copy into it was waited for",
-                                worker_->block_name().c_str(), self_, is_write(access) ? "writes" : "reads",
-                                name.c_str()),
-                .threads = {self_},
-                .variable = variable});
-      }
+      found_in_flight(offset, place,
+                      is_write(access) ? "writes %s before the copy into it was waited for"
+                                       : "reads %s before the copy into it was waited for");
       return;
     }
     check(cell, covered_bytes(at, begin, end), access, place, true, std::uintptr_t(offset));
   }
+}
+
+void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, const char* what) {
+  const std::uintptr_t pc = worker_->tracer->pc_of(place);
+  if (!worker_->first_time(ReportKind::in_flight_access, pc)) return;
+  std::string variable;
+  const std::string name = worker_->shared_name(offset, &variable);
+  report({.kind = ReportKind::in_flight_access,
+          .site = {},
+          .pc = pc,
+          .message = text("%s thread %d ", worker_->block_name().c_str(), self_) + text(what, name.c_str()),
+          .threads = {self_},
+          .variable = variable});
 }
 
 RaceChecker::Cell* RaceChecker::global_cells(const char* address) {
@@ -228,6 +241,17 @@ void RaceChecker::global_access(const char* address, int bytes, Access access, s
     check(cells[at / kCellBytes % kCellsPerChunk], covered_bytes(at, begin, end), access, place, false,
           reinterpret_cast<std::uintptr_t>(address));
   }
+}
+
+void RaceChecker::set_being_read(std::ptrdiff_t offset, int bytes, bool being_read) {
+  if (being_read) {
+    being_read_.push_back({offset, offset + bytes});
+    return;
+  }
+  const auto found = std::find_if(being_read_.begin(), being_read_.end(), [&](const Range& range) {
+    return range.begin == offset && range.end == offset + bytes;
+  });
+  if (found != being_read_.end()) being_read_.erase(found);
 }
 
 void RaceChecker::set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight) {
@@ -289,9 +313,10 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
       if (warp != self_warp_ && !cell.several_readers)
         races = !is_over(cell.read_thread, cell.read_tick);
       else if (warp != self_warp_)
-        races = cell.read_tick > known_[std::size_t(self_warp_)].of_warp[warp];
+        races = last_read(cell, warp) > known_[std::size_t(self_warp_)].of_warp[warp];
       else
-        races = cell.read_tick >= warp_tick_[warp] && (cell.several_readers || cell.read_thread != self_);
+        races =
+            last_read(cell, warp) >= warp_tick_[warp] && (cell.several_readers || cell.read_thread != self_);
     }
     if (races) {
       found_race(cell, "write after read", cell.read_thread, cell.read_place, place, shared, where);
@@ -304,6 +329,12 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
   cell.write_bytes = bytes;
   cell.write_place = place;
   cell.write_was_atomic = access == Access::atomic;
+}
+
+// Where a single warp has read, the cell itself says when.
+std::uint32_t RaceChecker::last_read(const Cell& cell, int warp) const {
+  const bool several_warps = (cell.read_warps & (cell.read_warps - 1)) != 0;
+  return several_warps ? read_ticks_[cell.read_ticks][std::size_t(warp)] : cell.read_tick;
 }
 
 // Keeps the readers that a later write could race with: those that are over for this reader are over for
@@ -320,6 +351,16 @@ void RaceChecker::note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place)
     cell.read_bytes = bytes;
     cell.read_tick = now;
   } else {
+    if (const std::uint32_t others = cell.read_warps & ~own_warp) {
+      if (cell.read_ticks == 0) {
+        cell.read_ticks = std::uint32_t(read_ticks_.size());
+        read_ticks_.emplace_back();
+      }
+      auto& ticks = read_ticks_[cell.read_ticks];
+      if (cell.read_warps == others && (others & (others - 1)) == 0)
+        ticks[std::size_t(__builtin_ctz(others))] = cell.read_tick;
+      ticks[std::size_t(self_warp_)] = now;
+    }
     cell.read_warps |= own_warp;
     cell.several_readers = cell.several_readers || cell.read_thread != self_;
     cell.read_bytes |= bytes;

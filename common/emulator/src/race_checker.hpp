@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -58,6 +59,8 @@ class RaceChecker {
   void shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
   /// What the copy engine has written, to be counted by the mbarrier at `mbarrier`.
   void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uint32_t place);
+  /// From its issue until it has been waited for nobody may write to what a bulk store reads.
+  void set_being_read(std::ptrdiff_t offset, int bytes, bool being_read);
   /// Between issue and wait of a cp.async nobody may touch the bytes.
   void set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight);
 
@@ -88,6 +91,7 @@ class RaceChecker {
     std::uint32_t write_tick;
     std::uint32_t read_tick;   // the last of the readers'
     std::uint32_t read_warps;  // bit per warp
+    std::uint32_t read_ticks;  // of each of several warps: index into read_ticks_, 0 before there were any
     std::uint32_t write_place;
     std::uint32_t read_place;
     std::uint16_t write_thread;
@@ -102,7 +106,9 @@ class RaceChecker {
   bool is_over(std::uint16_t thread, std::uint32_t tick) const;
   void check(Cell& cell, std::uint8_t bytes, Access access, std::uint32_t place, bool shared,
              std::uintptr_t where);
+  std::uint32_t last_read(const Cell& cell, int warp) const;
   void note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place);
+  void found_in_flight(std::ptrdiff_t offset, std::uint32_t place, const char* what);
   void found_race(const Cell& cell, const char* what, int other, std::uint32_t other_place,
                   std::uint32_t place, bool shared, std::uintptr_t where);
   Cell* global_cells(const char* address);
@@ -127,8 +133,13 @@ class RaceChecker {
   int self_warp_ = 0;
 
   std::vector<Cell> shared_;
+  std::vector<std::array<std::uint32_t, kWarps>> read_ticks_{1};
   std::vector<bool> in_flight_;
   bool any_in_flight_ = false;
+  struct Range {
+    std::ptrdiff_t begin, end;
+  };
+  std::vector<Range> being_read_;
   // Shadow of global memory, by 64 KB of it, made where a block first touches it and used again by the next
   // block.
   std::vector<std::unique_ptr<Cell[]>> global_;

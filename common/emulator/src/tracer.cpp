@@ -476,6 +476,13 @@ void Tracer::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarri
   if (checks_) races_.bulk_landed(offset, bytes, mbarrier, place_of(pc, true, Access::bulk_store));
 }
 
+void Tracer::bulk_store_issued(std::ptrdiff_t offset, int bytes) {
+  if (checks_) races_.set_being_read(offset, bytes, true);
+}
+void Tracer::bulk_store_done(std::ptrdiff_t offset, int bytes) {
+  if (checks_) races_.set_being_read(offset, bytes, false);
+}
+
 void Tracer::proxy_read(const Thread& thread, std::uintptr_t pc, std::ptrdiff_t offset, int bytes) {
   if (checks_)
     races_.shared_access_by(thread.linear, offset, bytes, Access::proxy_load,

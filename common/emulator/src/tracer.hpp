@@ -50,6 +50,9 @@ class Tracer {
   /// The current thread, or one of another block (`own` false), asks the copy engine to write.
   void bulk_issued(std::ptrdiff_t offset, int bytes, std::uintptr_t pc, bool own);
   void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uintptr_t pc);
+  /// A bulk store of the current thread will read this, until it is done.
+  void bulk_store_issued(std::ptrdiff_t offset, int bytes);
+  void bulk_store_done(std::ptrdiff_t offset, int bytes);
   /// The copy engine reads, for `thread`.
   void proxy_read(const Thread& thread, std::uintptr_t pc, std::ptrdiff_t offset, int bytes);
   void proxy_fence();
