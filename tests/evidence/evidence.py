@@ -199,7 +199,7 @@ def main():
         if arguments.command == "distinct":
             return check_distinct(stages)
         return report(stages, techniques, arguments.build, ROOT, arguments.update)
-    except BadInput as error:
+    except (BadInput, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

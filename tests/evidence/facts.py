@@ -127,7 +127,10 @@ class Stage:
 
 
 def run(*command):
-    return subprocess.run([str(part) for part in command], check=True, text=True, stdout=subprocess.PIPE).stdout
+    result = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if result.returncode != 0:
+        raise BadInput(f"{command[0]}: {result.stderr.strip()}")
+    return result.stdout
 
 
 def read_kernels(source):
