@@ -8,6 +8,9 @@ namespace attention::tuned {
 LaunchFunction key_split, pdl;
 std::size_t smem_bytes(int head_dim);
 
+// Defined in kernel_wgmma.cu.
+LaunchFunction wgmma, cluster, exp_poly, cluster_pdl;
+
 // Defined in kernel_long.cu.
 LaunchFunction tma_pipeline, warp_specialized, ping_pong, intra_overlap, persistent;
 
@@ -45,6 +48,17 @@ Support supports_hopper(const Device& device) {
                      std::to_string(device.compute_capability % 10));
 }
 
+// Hopper's variants for the headline shape: one pass over the keys. Here and below, shapes are looked at first, so
+// that a refusal names what can be changed.
+Support supports_one_pass(const Problem& problem, const Device& device) {
+  if (problem.head_dim != 64) return Support::no("head_dim must be 64, got " + std::to_string(problem.head_dim));
+  if (problem.seq_kv > 512) {
+    return Support::no("seq_kv must be at most 512, got " + std::to_string(problem.seq_kv));
+  }
+  const Support shape = supports_usual_shapes(problem, device);
+  return shape.ok ? supports_hopper(device) : shape;
+}
+
 // The variants for large shapes.
 Support supports_long(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64 && problem.head_dim != 128) {
@@ -58,6 +72,10 @@ constexpr Techniques kLong = {Technique::custom_kernel, Technique::shared_memory
                               Technique::fusion,        Technique::xor_swizzle,
                               Technique::wgmma,         Technique::tma};
 constexpr Techniques kSpecialized = kLong + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
+
+constexpr Techniques kWgmma = {Technique::custom_kernel, Technique::shared_memory_tiling, Technique::fusion,
+                               Technique::xor_swizzle,   Technique::wgmma,                Technique::tma};
+constexpr Techniques kCluster = kWgmma + Techniques{Technique::cluster_reduction};
 
 // Which row block is to be taken next.
 std::size_t counter_bytes(const Problem&) { return sizeof(int); }
@@ -73,6 +91,26 @@ constexpr Variant kVariants[] = {
      .techniques = kKeySplit + Techniques{Technique::programmatic_dependent_launch},
      .launch = pdl,
      .supports = supports_pdl},
+    {.name = "wgmma",
+     .idea = "up to 512 keys in one pass, 64 rows a block, TMA and wgmma",
+     .techniques = kWgmma,
+     .launch = wgmma,
+     .supports = supports_one_pass},
+    {.name = "cluster",
+     .idea = "keys split over two blocks, which exchange 4 KB through shared memory",
+     .techniques = kCluster,
+     .launch = cluster,
+     .supports = supports_one_pass},
+    {.name = "exp_poly",
+     .idea = "one exponential in eight on the FMA units",
+     .techniques = kCluster,
+     .launch = exp_poly,
+     .supports = supports_one_pass},
+    {.name = "cluster_pdl",
+     .idea = "the same, begun while the call before it drains",
+     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .launch = cluster_pdl,
+     .supports = supports_one_pass},
     {.name = "tma_pipeline",
      .idea = "large shapes: wgmma on tiles that TMA brings, two ahead",
      .techniques = kLong,
