@@ -68,14 +68,10 @@ Support supports_long(const Problem& problem, const Device& device) {
   return shape.ok ? supports_hopper(device) : shape;
 }
 
-constexpr Techniques kLong = {Technique::custom_kernel, Technique::shared_memory_tiling,
-                              Technique::fusion,        Technique::xor_swizzle,
-                              Technique::wgmma,         Technique::tma};
-constexpr Techniques kSpecialized = kLong + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
-
 constexpr Techniques kWgmma = {Technique::custom_kernel, Technique::shared_memory_tiling, Technique::fusion,
                                Technique::xor_swizzle,   Technique::wgmma,                Technique::tma};
 constexpr Techniques kCluster = kWgmma + Techniques{Technique::cluster_reduction};
+constexpr Techniques kSpecialized = kWgmma + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
 
 // Which row block is to be taken next.
 std::size_t counter_bytes(const Problem&) { return sizeof(int); }
@@ -113,7 +109,7 @@ constexpr Variant kVariants[] = {
      .supports = supports_one_pass},
     {.name = "tma_pipeline",
      .idea = "large shapes: wgmma on tiles that TMA brings, two ahead",
-     .techniques = kLong,
+     .techniques = kWgmma,
      .launch = tma_pipeline,
      .supports = supports_long},
     {.name = "warp_specialized",
