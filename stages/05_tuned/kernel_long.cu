@@ -5,7 +5,8 @@
 // the products (a score takes 128 of the 2048 multiply-adds a clock and SM, and one of 16 exponentials). So
 // everything has to overlap.
 //
-//   tma_pipeline      TMA brings tiles into a ring, two ahead; one thread asks for them between its own work
+//   tma_pipeline      TMA brings tiles into a ring, ahead of their use; one thread asks for them between its
+//                     own work
 //   warp_specialized  a producer warp does nothing else, and leaves its registers to the consumers
 //   ping_pong         warpgroups take turns at the tensor cores; who is not there does softmax
 //   intra_overlap     and within a warpgroup O += P V runs beside the softmax of the next tile
@@ -84,10 +85,16 @@ struct Tile {
   static constexpr int kQBytes = kBlockQ * head_dim * int(sizeof(half));
   static_assert(head_dim % kPanel == 0 && block_kv % 16 == 0);
 };
-// Scores of 128 keys are 64 registers a thread, as P 32 more; O takes 32, or 64 at head_dim 128, where 80
-// keys are what fits into 160.
+// Of 160 registers a thread, scores of 128 keys take 64 and P 32 more; O takes 32, or 64 at head_dim 128,
+// where that leaves room for 80 keys. Shared memory has room for a third stage at head_dim 64.
 template <int head_dim>
-using LongTile = std::conditional_t<head_dim == 64, Tile<64, 3, 128, 2>, Tile<128, 3, 80, 2>>;
+using LongTile = std::conditional_t<head_dim == 64, Tile<64, 3, 128, 3>, Tile<128, 3, 80, 2>>;
+
+// A row block: kBlockQ rows of one head, and how far its keys go.
+struct Item {
+  int head, kv_head, first_row;
+  int tiles;  // of K and V; at least one, so that rows that see no key are written too. 0: there is no item
+};
 
 // [smem]
 // The block's shared memory: tiles first, each at a multiple of 1024 bytes.
@@ -101,15 +108,9 @@ struct Smem {
   Mbarrier q_full[kQSlots], q_empty[kQSlots];
   Mbarrier k_full[T::kStages], k_empty[T::kStages];
   Mbarrier v_full[T::kStages], v_empty[T::kStages];
-  int item[kQSlots];  // which row block Q belongs to
+  Item item[kQSlots];  // whose rows they are
 };
 // [smem]
-
-// The row block that a block works on: kBlockQ rows of one head, and how far its keys go.
-struct Item {
-  int head, kv_head, first_row;
-  int tiles;  // of K and V; at least one, so that rows that see no key are written too
-};
 
 // [order]
 // What the launcher works out about the order in which row blocks are taken.
@@ -118,10 +119,12 @@ struct Order {
   int heads_together;  // heads in a section
 };
 
-// Row block `index` of all. Heads come in sections whose K and V fit in L2 together; within a section the
-// last rows of every head first: in a causal problem those see most keys, and what is short fills the gaps.
+// Row block `index`, if there are so many. Heads come in sections whose K and V fit in L2 together; within a
+// section the last rows of every head first: in a causal problem those see most keys, and what is short fills
+// the gaps.
 template <typename T>
 __device__ inline Item item_of(const Problem& p, const Order& order, int index) {
+  if (index >= order.items) return {};
   const int section_items = order.heads_together * order.blocks_per_head;
   const int first_head = index / section_items * order.heads_together;
   const int heads = min(order.heads_together, p.batch * p.heads - first_head);
@@ -317,12 +320,12 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     for (int round = 0;; ++round) {
       const int slot = round % kQSlots;
       mbarrier_wait(&smem.q_empty[slot], round / kQSlots % 2 ^ 1);
-      smem.item[slot] = index;
-      if (index >= order.items) {
+      const Item item = item_of<T>(p, order, index);
+      smem.item[slot] = item;
+      if (item.tiles == 0) {
         mbarrier_arrive(&smem.q_full[slot]);  // no Q: that was all
         return;
       }
-      const Item item = item_of<T>(p, order, index);
       ring.load_q(slot, item);
       ring.load_k(n, item, item.tiles - 1);
       for (int tile = item.tiles - 1; tile >= 0; --tile, ++n) {
@@ -353,14 +356,13 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
   int n = 0, round = 0;      // tiles and items that this warp is done with
 
   // [steps]
-  // The block's next item, once its Q is there; order.items or more: there is none.
+  // The block's next item, once its Q is there.
   const auto take_item = [&] {
-    if (!Idea::kPersistent && round > 0) return order.items;
     const int slot = round % kQSlots;
-    if (!Idea::kProducer && threadIdx.x == 0) ring.load_q(0, item_of<T>(p, order, blockIdx.x));
+    if (!Idea::kProducer && threadIdx.x == 0) ring.load_q(slot, item_of<T>(p, order, blockIdx.x));
     mbarrier_wait(&smem.q_full[slot], round / kQSlots % 2);
     ++round;
-    return Idea::kPersistent ? smem.item[slot] : int(blockIdx.x);
+    return Idea::kPersistent ? smem.item[slot] : item_of<T>(p, order, blockIdx.x);
   };
   const auto start_rows = [&](const Item& item) {
     const int first_row = item.first_row + group * kGroupQ;
@@ -397,7 +399,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     exponentials<T>(s, rows, exponent_scale);
     return raised;
   };
-  const auto store = [&](int index, const float(&l_i)[2]) {
+  const auto store = [&](const Item& done, const float(&l_i)[2]) {
     float inverse[2];
     for (int h = 0; h < 2; ++h) {
       const float sum = warp_reduce_sum<4>(l_i[h]);
@@ -417,18 +419,16 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     fence_async_proxy();
     bar_sync(kStoreBarrier + group, kGroupThreads);
     if (one_of_group) {
-      const Item item = item_of<T>(p, order, index);
       for (int panel = 0; panel < T::kHeadDim / kPanel; ++panel) {
         tma_store(o_smem + panel * T::kBlockQ * kPanelRowBytes, &o_map, panel,
-                  item.first_row + group * kGroupQ, item.head);
+                  done.first_row + group * kGroupQ, done.head);
       }
       bulk_commit();
     }
   };
   // [steps]
 
-  int index = take_item();
-  const Item item = item_of<T>(p, order, index);
+  Item item = take_item();
   start_rows(item);
   int tile = item.tiles - 1;  // the last of the keys first
   if constexpr (!Idea::kPingPong) {
@@ -499,7 +499,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
       }
       release_v(n);
       if (item_ends) {
-        store(index, l_i);
+        store(item, l_i);
 #pragma unroll
         for (int j = 0; j < T::kHeadDim / 2; ++j) o[j] = 0.f;
       } else if (raised) {
@@ -512,17 +512,17 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
       // The votes show the compiler that all lanes go the same way: it works out addresses once a warp.
       while (__any_sync(kWholeWarp, tile > 0)) step(std::false_type(), item);
       if constexpr (!Idea::kPersistent) break;
-      const int next = take_item();
-      if (__any_sync(kWholeWarp, next >= order.items)) break;
-      step(std::true_type(), item_of<T>(p, order, next));
-      index = next;
+      const Item next = take_item();
+      if (__any_sync(kWholeWarp, next.tiles == 0)) break;
+      step(std::true_type(), next);
+      item = next;
     }
     // [pipelined]
     wait_v(n);
     start_output<T>(o, p_frag, smem.v[n % T::kStages]);
     wgmma_wait<0>(o);
   }
-  store(index, rows.l_i);
+  store(item, rows.l_i);
   if (one_of_group) bulk_wait_read<0>();
 }
 

@@ -73,7 +73,7 @@ constexpr Techniques kWgmma = {Technique::custom_kernel, Technique::shared_memor
 constexpr Techniques kCluster = kWgmma + Techniques{Technique::cluster_reduction};
 constexpr Techniques kSpecialized = kWgmma + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
 
-// Which row block is to be taken next.
+// The row blocks taken so far.
 std::size_t counter_bytes(const Problem&) { return sizeof(int); }
 
 constexpr Variant kVariants[] = {
@@ -108,7 +108,7 @@ constexpr Variant kVariants[] = {
      .launch = cluster_pdl,
      .supports = supports_one_pass},
     {.name = "tma_pipeline",
-     .idea = "large shapes: wgmma on tiles that TMA brings, two ahead",
+     .idea = "large shapes: wgmma on a ring of tiles that TMA fills",
      .techniques = kWgmma,
      .launch = tma_pipeline,
      .supports = supports_long},
@@ -128,7 +128,7 @@ constexpr Variant kVariants[] = {
      .launch = intra_overlap,
      .supports = supports_long},
     {.name = "persistent",
-     .idea = "one block an SM takes row blocks, the longest first, without a stop",
+     .idea = "one block an SM takes row block after row block, its loop never stops",
      .techniques = kSpecialized,
      .launch = persistent,
      .supports = supports_long,
