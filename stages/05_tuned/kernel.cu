@@ -2,17 +2,19 @@
 // and 2 MB: well under a microsecond of either. What it costs is latency: everything that happens one after
 // the other, from the launch to the last store. So nothing here saves work; it shortens the longest chain.
 //
-//   key_split   a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its
-//   warps: each
-//               group of two warps has 128 keys of its own, its own part of shared memory and its own
-//               barrier, and computes with no other group until the partial results are merged. No loop over
-//               tiles while 512 keys are enough: one load, one QK^T, one softmax, one PV.
-//   pdl         the same, launched so that its blocks may start while the kernel before it drains
-//   (programmatic
-//               dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that
-//               tail.
+//   key_split  a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its warps: each
+//              group of two warps has 128 keys of its own, its own part of shared memory and its own barrier, and
+//              computes with no other group until the partial results are merged. No loop over tiles while 512 keys
+//              are enough: one load, one QK^T, one softmax, one PV.
+//   pdl        key_split, launched so that its blocks may start while the kernel before it drains (programmatic
+//              dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that tail.
+//   split_kv   key_split for few rows and many keys, where even 32 rows a block leave SMs idle: the keys are split over
+//              blocks too, and a second kernel combines what they found (Flash-Decoding).
+//
+// These run on sm_80 and later. What only Hopper has is in kernel_wgmma.cu and kernel_long.cu.
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "attention/indexing.cuh"
@@ -31,6 +33,22 @@ constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
 constexpr int kGroupThreads = 32 * kRowGroups;
 constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
 constexpr float kLog2e = 1.4426950408889634f;
+constexpr int kWantedBlocks = 128;  // split_kv splits until it has as many: about one an SM of a large GPU
+constexpr int kCombineThreads = 128;
+
+// [ideas]
+// What each variant adds to key_split.
+struct KeySplit {
+  static constexpr bool kDependent = false;
+  static constexpr bool kSplitKv = false;
+};
+struct Pdl : KeySplit {
+  static constexpr bool kDependent = true;
+};
+struct SplitKv : KeySplit {
+  static constexpr bool kSplitKv = true;
+};
+// [ideas]
 
 // Keys that one group holds at a time. 128 keys of scores are 64 registers a thread; with head_dim 128 the
 // outputs take 64 more, and 64 keys keep the block's K and V within the 128 KB that sm_80 can give.
@@ -44,8 +62,22 @@ constexpr std::size_t kTileBytes = std::size_t(2) * kKeyGroups* kGroupKeys<kHead
 template <int kHeadDim>
 constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups* kBlockQ * sizeof(float2);
 
+// Keys that a block holds at a time.
+template <int kHeadDim>
+constexpr int kPassKeys = kKeyGroups* kGroupKeys<kHeadDim>;
+
 static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTileBytes<128>,
               "the partial results reuse the tiles' memory");
+
+// [parts]
+// How split_kv splits keys: part i of `parts` has those of `part_passes` passes. What it finds for row r of all
+// heads' rows, divided by its own sum, is o[i * rows + r], and log2 of its sum of exponentials lse[i * rows + r].
+struct Parts {
+  int parts, part_passes;
+  float* o;
+  float* lse;
+};
+// [parts]
 
 // Keys that query row `row` of the block sees; none for a row past the end.
 __device__ inline int keys_of(const Problem& p, int row) {
@@ -86,13 +118,12 @@ __device__ inline std::uint32_t load_pair(const half* source, bool inside) {
   return inside ? *reinterpret_cast<const std::uint32_t*>(source) : 0u;
 }
 
-template <int kHeadDim, bool kDependent>
-__global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tensors t) {
+template <int kHeadDim, typename Idea>
+__global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tensors t, Parts parts) {
   constexpr int kKeys = kGroupKeys<kHeadDim>;
   constexpr int kKSteps = kHeadDim / 16;  // steps of 16 along head_dim in QK^T
   constexpr int kOTiles = kHeadDim / 8;   // 8-column tiles of O
   constexpr int kSTiles = kKeys / 8;      // 8-key tiles of S
-  constexpr int kPassKeys = kKeyGroups * kKeys;
   constexpr int kPartialStride = kHeadDim + kPartialPad;
 
   const int warp_id = threadIdx.x / 32, lane_id = threadIdx.x % 32;
@@ -115,13 +146,19 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
   const int fragment_row[2] = {row_group * 16 + lane_id / 4, row_group * 16 + lane_id / 4 + 8};
   const int keys_of_row[2] = {keys_of(p, first_row + fragment_row[0]),
                               keys_of(p, first_row + fragment_row[1])};
-  const int keys =
-      visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
+  int first_key = key_group * kKeys;
+  int keys = visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
+  if constexpr (Idea::kSplitKv) {
+    const int part_keys = parts.part_passes * kPassKeys<kHeadDim>, part = blockIdx.z;
+    first_key += part * part_keys;
+    keys = min(keys, (part + 1) * part_keys);
+  }
+  const int first_pass_key = first_key;
   const int keys_of_all =
       visible_keys(p, first_row + row_group * 16);                     // what every row of the warp sees, ...
   const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;  // ... if all its rows exist
 
-  if constexpr (kDependent) grid_dependency_wait();
+  if constexpr (Idea::kDependent) grid_dependency_wait();
 
   // [q_first]
   // Q first: its loads would queue behind 128 KB of K and V.
@@ -140,14 +177,14 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
   const float scale_log2 = p.scale * kLog2e;
 
 #pragma unroll 1
-  for (int first_key = key_group * kKeys; first_key < keys; first_key += kPassKeys) {
-    if (first_key >= kPassKeys)
+  for (; first_key < keys; first_key += kPassKeys<kHeadDim>) {
+    if (first_key > first_pass_key)
       bar_sync(barrier_id, kGroupThreads);  // the other warp still reads the last pass
     copy_rows_async<kHeadDim, kKeys>(k_smem, k_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key,
                                      group_thread);
     copy_rows_async<kHeadDim, kKeys>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key,
                                      group_thread);
-    if constexpr (kDependent) grid_dependency_launch();
+    if constexpr (Idea::kDependent) grid_dependency_launch();
 
     // [scores]
     cp_async_wait<1>();  // K is here, V may still be on its way
@@ -261,27 +298,90 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
       sum.z += weight * o.z;
       sum.w += weight * o.w;
     }
-    // A row that sees no key is zero, not 0 / 0.
-    const float inverse = visible_keys(p, first_row + row) > 0 ? 1.f / l : 0.f;
-    *reinterpret_cast<uint2*>(t.o + (size_t(head) * p.seq_q + first_row + row) * kHeadDim + column) =
-        make_uint2(pack(sum.x * inverse, sum.y * inverse), pack(sum.z * inverse, sum.w * inverse));
+    if constexpr (Idea::kSplitKv) {
+      const size_t slot = (size_t(blockIdx.z) * gridDim.y + head) * p.seq_q + first_row + row;
+      const float inverse = l > 0.f ? 1.f / l : 0.f;
+      *reinterpret_cast<float4*>(parts.o + slot * kHeadDim + column) =
+          make_float4(sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse);
+      if (column == 0) parts.lse[slot] = l > 0.f ? m + log2f(l) : -INFINITY;
+    } else {
+      // A row that sees no key is zero, not 0 / 0.
+      const float inverse = visible_keys(p, first_row + row) > 0 ? 1.f / l : 0.f;
+      *reinterpret_cast<uint2*>(t.o + (size_t(head) * p.seq_q + first_row + row) * kHeadDim + column) =
+          make_uint2(pack(sum.x * inverse, sum.y * inverse), pack(sum.z * inverse, sum.w * inverse));
+    }
   }
   // [merge]
 }
 
+// [combine]
+// The weighted mean of what the parts found, four columns a thread. `rows` of all heads.
+template <int kHeadDim>
+__global__ void __launch_bounds__(kCombineThreads) combine_kernel(Parts parts, int rows, half* o_gmem) {
+  const int task = blockIdx.x * kCombineThreads + threadIdx.x;
+  const int row = task / (kHeadDim / 4), column = task % (kHeadDim / 4) * 4;
+  if (row >= rows) return;
+  float m = -INFINITY;
+  for (int part = 0; part < parts.parts; ++part) m = fmaxf(m, parts.lse[size_t(part) * rows + row]);
+  float l = 0.f;
+  float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+  for (int part = 0; part < parts.parts; ++part) {
+    const size_t slot = size_t(part) * rows + row;
+    const float lse = parts.lse[slot];
+    const float weight = lse == -INFINITY ? 0.f : ex2_approx(lse - m);  // a part that this row sees nothing of
+    const float4 o = *reinterpret_cast<const float4*>(parts.o + slot * kHeadDim + column);
+    l += weight;
+    sum.x += weight * o.x;
+    sum.y += weight * o.y;
+    sum.z += weight * o.z;
+    sum.w += weight * o.w;
+  }
+  const float inverse = m == -INFINITY ? 0.f : 1.f / l;
+  *reinterpret_cast<uint2*>(o_gmem + size_t(row) * kHeadDim + column) =
+      make_uint2(pack(sum.x * inverse, sum.y * inverse), pack(sum.z * inverse, sum.w * inverse));
+}
+// [combine]
+
 namespace {
 
-template <int kHeadDim, bool kDependent>
-cudaError_t launch_key_split(const Problem& p, const Tensors& t, cudaStream_t stream) {
+template <int kHeadDim, typename Idea>
+cudaError_t launch_key_split(const Problem& p, const Tensors& t, const Parts& parts, cudaStream_t stream) {
   // [pdl]
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
-  const std::span<const cudaLaunchAttribute> attributes(&attribute, kDependent ? 1 : 0);
+  const std::span<const cudaLaunchAttribute> attributes(&attribute, Idea::kDependent ? 1 : 0);
   // [pdl]
-  return launch_with(attributes, key_split_kernel<kHeadDim, kDependent>,
-                     dim3(ceil_div(p.seq_q, kBlockQ), unsigned(p.batch * p.heads)), dim3(kThreads),
-                     kSmemBytes<kHeadDim>, stream, p, t);
+  return launch_with(attributes, key_split_kernel<kHeadDim, Idea>,
+                     dim3(ceil_div(p.seq_q, kBlockQ), unsigned(p.batch * p.heads), unsigned(parts.parts)),
+                     dim3(kThreads), kSmemBytes<kHeadDim>, stream, p, t, parts);
+}
+
+template <typename Idea>
+cudaError_t launch_whole(const Problem& p, const Tensors& t, cudaStream_t stream) {
+  const Parts whole = {1, 0, nullptr, nullptr};
+  return p.head_dim == 64 ? launch_key_split<64, Idea>(p, t, whole, stream)
+                          : launch_key_split<128, Idea>(p, t, whole, stream);
+}
+
+// Enough parts to have kWantedBlocks blocks, but no part without a whole pass.
+Parts parts_of(const Problem& p) {
+  const int blocks = int(ceil_div(p.seq_q, kBlockQ)) * p.batch * p.heads;
+  const int passes = int(ceil_div(p.seq_kv, p.head_dim == 64 ? kPassKeys<64> : kPassKeys<128>));
+  const int wanted = std::clamp(kWantedBlocks / blocks, 1, passes);
+  Parts parts = {};
+  parts.part_passes = int(ceil_div(passes, wanted));
+  parts.parts = int(ceil_div(passes, parts.part_passes));
+  return parts;
+}
+
+template <int kHeadDim>
+cudaError_t launch_split_kv(const Problem& p, const Tensors& t, const Parts& parts, cudaStream_t stream) {
+  const cudaError_t status = launch_key_split<kHeadDim, SplitKv>(p, t, parts, stream);
+  if (status != cudaSuccess) return status;
+  const int rows = p.batch * p.heads * p.seq_q;
+  return launch(combine_kernel<kHeadDim>, dim3(ceil_div(std::size_t(rows) * kHeadDim / 4, kCombineThreads)),
+                dim3(kCombineThreads), 0, stream, parts, rows, t.o);
 }
 
 }  // namespace
@@ -290,14 +390,23 @@ std::size_t smem_bytes(int head_dim) {
   return head_dim == 64 ? kSmemBytes<64> : kSmemBytes<128>;
 }
 
+std::size_t split_kv_workspace_bytes(const Problem& p) {
+  return std::size_t(parts_of(p).parts) * p.batch * p.heads * p.seq_q * (p.head_dim + 1) * sizeof(float);
+}
+
 cudaError_t key_split(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
-  return p.head_dim == 64 ? launch_key_split<64, false>(p, t, stream)
-                          : launch_key_split<128, false>(p, t, stream);
+  return launch_whole<KeySplit>(p, t, stream);
 }
 
 cudaError_t pdl(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
-  return p.head_dim == 64 ? launch_key_split<64, true>(p, t, stream)
-                          : launch_key_split<128, true>(p, t, stream);
+  return launch_whole<Pdl>(p, t, stream);
+}
+
+cudaError_t split_kv(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
+  Parts parts = parts_of(p);
+  parts.o = static_cast<float*>(workspace);
+  parts.lse = parts.o + std::size_t(parts.parts) * p.batch * p.heads * p.seq_q * p.head_dim;
+  return p.head_dim == 64 ? launch_split_kv<64>(p, t, parts, stream) : launch_split_kv<128>(p, t, parts, stream);
 }
 
 }  // namespace attention::tuned

@@ -5,7 +5,8 @@
 namespace attention::tuned {
 
 // Defined in kernel.cu.
-LaunchFunction key_split, pdl;
+LaunchFunction key_split, pdl, split_kv;
+WorkspaceFunction split_kv_workspace_bytes;
 std::size_t smem_bytes(int head_dim);
 
 // Defined in kernel_wgmma.cu.
@@ -87,6 +88,12 @@ constexpr Variant kVariants[] = {
      .techniques = kKeySplit + Techniques{Technique::programmatic_dependent_launch},
      .launch = pdl,
      .supports = supports_pdl},
+    {.name = "split_kv",
+     .idea = "few rows, many keys: keys split over blocks, a second kernel combines",
+     .techniques = kKeySplit + Techniques{Technique::multi_kernel},
+     .launch = split_kv,
+     .supports = supports_key_split,
+     .workspace_bytes = split_kv_workspace_bytes},
     {.name = "wgmma",
      .idea = "up to 512 keys in one pass, 64 rows a block, TMA and wgmma",
      .techniques = kWgmma,
