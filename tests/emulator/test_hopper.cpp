@@ -240,6 +240,16 @@ TEST_CASE("one load for all blocks of a cluster") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("a launch without clusters after one with them") {
+  const std::vector<unsigned char> bytes(4096 + 16, 5);
+  const auto in = on_device(bytes);
+  DeviceBuffer<float> gathered(256 * 16, kBands);
+  DeviceBuffer<unsigned char> out(bytes.size(), kBands);
+  run(hopper::neighbours(gathered.data(), 16, 4));
+  run(hopper::bulk_lines(in.data(), out.data()));
+  CHECK(out.to_host() == bytes);
+}
+
 TEST_CASE("clusters that do not divide the grid, or are too large, are refused") {
   DeviceBuffer<float> out(256 * 48, kBands);
   CHECK(hopper::neighbours(out.data(), 4, 3) != cudaSuccess);
