@@ -14,7 +14,6 @@
 // These run on sm_80 and later. What only Hopper has is in kernel_wgmma.cu and kernel_long.cu.
 #include <cuda_fp16.h>
 
-#include <algorithm>
 #include <cstdint>
 
 #include "attention/indexing.cuh"
@@ -23,6 +22,7 @@
 #include "attention/ptx.cuh"
 #include "attention/stage.hpp"
 #include "attention/warp.cuh"
+#include "choice.hpp"
 
 namespace attention::tuned {
 
@@ -33,7 +33,6 @@ constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
 constexpr int kGroupThreads = 32 * kRowGroups;
 constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
 constexpr float kLog2e = 1.4426950408889634f;
-constexpr int kWantedBlocks = 128;  // split_kv splits until it has as many: about one an SM of a large GPU
 constexpr int kCombineThreads = 128;
 
 // [ideas]
@@ -66,6 +65,8 @@ constexpr std::size_t kSmemBytes = kTileBytes<kHeadDim> + kKeyGroups* kBlockQ * 
 template <int kHeadDim>
 constexpr int kPassKeys = kKeyGroups* kGroupKeys<kHeadDim>;
 
+static_assert(kBlockQ == kKeySplitRows && kPassKeys<64> == key_split_keys(64) &&
+              kPassKeys<128> == key_split_keys(128));
 static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTileBytes<128>,
               "the partial results reuse the tiles' memory");
 
@@ -364,17 +365,6 @@ cudaError_t launch_whole(const Problem& p, const Tensors& t, cudaStream_t stream
                           : launch_key_split<128, Idea>(p, t, whole, stream);
 }
 
-// Enough parts to have kWantedBlocks blocks, but no part without a whole pass.
-Parts parts_of(const Problem& p) {
-  const int blocks = int(ceil_div(p.seq_q, kBlockQ)) * p.batch * p.heads;
-  const int passes = int(ceil_div(p.seq_kv, p.head_dim == 64 ? kPassKeys<64> : kPassKeys<128>));
-  const int wanted = std::clamp(kWantedBlocks / blocks, 1, passes);
-  Parts parts = {};
-  parts.part_passes = int(ceil_div(passes, wanted));
-  parts.parts = int(ceil_div(passes, parts.part_passes));
-  return parts;
-}
-
 template <int kHeadDim>
 cudaError_t launch_split_kv(const Problem& p, const Tensors& t, const Parts& parts, cudaStream_t stream) {
   const cudaError_t status = launch_key_split<kHeadDim, SplitKv>(p, t, parts, stream);
@@ -391,7 +381,7 @@ std::size_t smem_bytes(int head_dim) {
 }
 
 std::size_t split_kv_workspace_bytes(const Problem& p) {
-  return std::size_t(parts_of(p).parts) * p.batch * p.heads * p.seq_q * (p.head_dim + 1) * sizeof(float);
+  return std::size_t(key_parts(p).parts) * p.batch * p.heads * p.seq_q * (p.head_dim + 1) * sizeof(float);
 }
 
 cudaError_t key_split(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
@@ -403,8 +393,8 @@ cudaError_t pdl(const Problem& p, const Tensors& t, void*, cudaStream_t stream) 
 }
 
 cudaError_t split_kv(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
-  Parts parts = parts_of(p);
-  parts.o = static_cast<float*>(workspace);
+  const KeyParts split = key_parts(p);
+  Parts parts = {split.parts, split.part_passes, static_cast<float*>(workspace), nullptr};
   parts.lse = parts.o + std::size_t(parts.parts) * p.batch * p.heads * p.seq_q * p.head_dim;
   return p.head_dim == 64 ? launch_split_kv<64>(p, t, parts, stream) : launch_split_kv<128>(p, t, parts, stream);
 }

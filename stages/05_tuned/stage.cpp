@@ -1,6 +1,9 @@
 #include "attention/stage.hpp"
 
+#include <algorithm>
+
 #include "attention/text.hpp"
+#include "choice.hpp"
 
 namespace attention::tuned {
 
@@ -77,6 +80,18 @@ constexpr Techniques kSpecialized = kWgmma + Techniques{Technique::warp_speciali
 // The row blocks taken so far.
 std::size_t counter_bytes(const Problem&) { return sizeof(int); }
 
+LaunchFunction chosen;
+
+// Whatever the choice falls on, which depends on the device.
+std::size_t chosen_workspace_bytes(const Problem& problem) {
+  return std::max(counter_bytes(problem), split_kv_workspace_bytes(problem));
+}
+
+// Every choice can do what key_split can, and asks for no more of a device that it is made for.
+Support supports_chosen(const Problem& problem, const Device& device) {
+  return supports_key_split(problem, device);
+}
+
 constexpr Variant kVariants[] = {
     {.name = "key_split",
      .idea = "32 rows a block, the keys split over its warps, no loop",
@@ -140,7 +155,26 @@ constexpr Variant kVariants[] = {
      .launch = persistent,
      .supports = supports_long,
      .workspace_bytes = counter_bytes},
+    {.name = "chosen",
+     .idea = "the one of these that is fastest for the shape",
+     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .launch = chosen,
+     .supports = supports_chosen,
+     .workspace_bytes = chosen_workspace_bytes},
 };
+
+cudaError_t chosen(const Problem& problem, const Tensors& tensors, void* workspace, cudaStream_t stream) {
+  int device = 0, major = 0, minor = 0;
+  for (const cudaError_t status : {cudaGetDevice(&device),
+                                   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+                                   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)}) {
+    if (status != cudaSuccess) return status;
+  }
+  const std::string_view name = choose(problem, 10 * major + minor);
+  const auto variant = std::find_if(std::begin(kVariants), std::end(kVariants),
+                                    [&](const Variant& any) { return any.name == name; });
+  return variant->launch(problem, tensors, workspace, stream);
+}
 
 }  // namespace
 
