@@ -243,9 +243,10 @@ TEST_CASE("one load for all blocks of a cluster") {
 TEST_CASE("a launch without clusters after one with them") {
   const std::vector<unsigned char> bytes(4096 + 16, 5);
   const auto in = on_device(bytes);
-  DeviceBuffer<float> gathered(256 * 16, kBands);
+  constexpr int kBlocks = 256;  // enough for every worker of the emulated device to run some
+  DeviceBuffer<float> gathered(256 * kBlocks, kBands);
   DeviceBuffer<unsigned char> out(bytes.size(), kBands);
-  run(hopper::neighbours(gathered.data(), 16, 4));
+  run(hopper::neighbours(gathered.data(), kBlocks, 4));
   run(hopper::bulk_lines(in.data(), out.data()));
   CHECK(out.to_host() == bytes);
 }

@@ -124,7 +124,6 @@ void Worker::begin_launch(const LaunchJob& job) {
   blockDim = job.block;
   gridDim = job.grid;
   products.resize(std::size_t(warp_count));
-  kept_aside = false;  // the last launch's
   seen_faults_.clear();
   if (job.trace && !tracer_storage) tracer_storage = std::make_unique<Tracer>();
   if (job.trace) tracer_storage->begin_launch(*this);
