@@ -61,7 +61,8 @@ def heading(*cells):
 def proof(technique, variant):
     """The quote, or None. Tables are made where everything can be proven."""
     try:
-        return check(technique, variant)
+        # Doxygen takes what follows `::` for a name to link to, even in code.
+        return re.sub(r"`([^`]*?)::[^`]*`", r"`\1...`", check(technique, variant))
     except Refuted:
         return None
 

@@ -90,9 +90,10 @@ const char* kind() {
   return "recorded";
 }
 
-// The headline shape, and one so large that a variant with another kernel for those shows it.
+// The headline shape, then one so large, and one of so few rows, that a variant with another kernel for those
+// shows it.
 std::vector<Shape> shapes() {
-  return {{}, {.batch = 4, .heads = 16, .seq_q = 2048, .head_dim = 128}};
+  return {{}, {.batch = 4, .heads = 16, .seq_q = 2048, .head_dim = 128}, {.seq_q = 16, .seq_kv = 8192}};
 }
 
 Device device() {
