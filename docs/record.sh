@@ -8,7 +8,8 @@ usage() {
 usage: docs/record.sh [FOLDER]
 
 Builds the preset gpu-peers, or gpu where there is no PyTorch, runs its benchmark (about five minutes on an H200) and
-writes FOLDER/<gpu>.json; FOLDER is docs/results unless given. After it, `report --update`
+writes FOLDER/<gpu>.json, and the times that 05_tuned chooses by to FOLDER/survey/<gpu>.json; FOLDER is docs/results
+unless given. After it, `report --update`
 and `tests/evidence/evidence.py report --update` refresh the tables.
 
 Where the sources are not a git checkout, ATTENTION_COMMIT says which commit they are. Other arguments of bench can be
@@ -40,12 +41,24 @@ capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 
 cmake --preset $preset -DCMAKE_CUDA_ARCHITECTURES="$capability-real" >/dev/null
 cmake --build --preset $preset --target $program
 
-partial=$folder/.$name.partial
-# Exit code 1 means that some result was wrong; the file then says which, and the rest is good.
+# measure FILE ARGUMENT...: exit code 1 of bench means that some result was wrong; the file then says which, and the rest
+# is good.
 status=0
-build/$preset/bin/$program --commit="$commit" $dirty ${ATTENTION_BENCH_ARGS-} \
-  --benchmark_out="$partial" --benchmark_out_format=json || status=$?
-[ $status -le 1 ] || die "$program failed; nothing was recorded" $status
-mv "$partial" "$folder/$name.json"
-echo "recorded $folder/$name.json"
+measure() {
+  file=$1
+  shift
+  mkdir -p "$(dirname "$file")"
+  measured=0
+  build/$preset/bin/$program --commit="$commit" $dirty "$@" \
+    --benchmark_out="$file.partial" --benchmark_out_format=json || measured=$?
+  [ $measured -le 1 ] || die "$program failed; $file was not written" $measured
+  mv "$file.partial" "$file"
+  [ $measured = 0 ] || status=1
+  echo "recorded $file"
+}
+# Variants of which a later one is faster at every shape are no candidates.
+measure "$folder/survey/$name.json" --survey --largest-call-ms=2 \
+  --benchmark_filter='-(key_split|wgmma|cluster|exp_poly|tma_pipeline|ping_pong)/'
+# shellcheck disable=SC2086  # several arguments in one variable
+measure "$folder/$name.json" ${ATTENTION_BENCH_ARGS-}
 exit $status

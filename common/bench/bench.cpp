@@ -38,6 +38,7 @@ constexpr int kStreams = 4;    // of mode `streams`
 
 struct Options {
   bool quick = false;
+  bool survey = false;
   std::vector<std::string> shapes;
   std::string commit = "unknown";
   bool dirty = false;
@@ -59,6 +60,7 @@ class Bench {
  public:
   explicit Bench(const Options& options) : options_(options) {
     if (options.quick) timing_ = {.graph_us = 2'000, .replays = 20, .total_us = 50'000};
+    if (options.survey) timing_ = {.graph_us = 200, .replays = 11, .min_replays = 5, .total_us = 5'000};
   }
 
   void register_all();
@@ -123,14 +125,30 @@ void Bench::add(const std::string& name, Body body) {
       ->Unit(benchmark::kMicrosecond);
 }
 
+bool is_timed(Who who, const Stage& stage, const Variant& variant) {
+  const bool last = &stage == registry().back(), stands_for_it = &variant == &stage.default_variant();
+  switch (who) {
+    case Who::defaults:
+      return stands_for_it;
+    case Who::defaults_and_last:
+      return stands_for_it || last;
+    case Who::all:
+      return true;
+    case Who::only_last:
+      return last;
+  }
+  throw std::logic_error("no such choice of variants");
+}
+
 void Bench::register_all() {
   std::vector<Case> cases;
   for (const std::string& shape : options_.shapes) {
-    cases.push_back({parse_shape(shape), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, true});
+    cases.push_back({parse_shape(shape), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, Who::all});
   }
+  if (options_.survey) cases = survey();
   if (cases.empty()) cases = plan(options_.quick);
 
-  if (!options_.quick) {
+  if (!options_.quick && !options_.survey) {
     for (const Mode mode : {Mode::chain, Mode::single, Mode::cold, Mode::streams}) {
       add(join({"floor", "empty_kernel", "G128_T256", std::string(name(mode))}),
           [=, this](benchmark::State& state) { run_floor(state, mode); });
@@ -145,6 +163,7 @@ void Bench::register_all() {
     // Rivals first: ours are reported as a ratio to the best of them.
     for (const Mode mode : c.modes) {
       for (const peers::Rival& rival : peers::rivals()) {
+        if (c.who == Who::only_last) continue;
         add("pytorch/" + std::string(rival.name) + "/" + shape_and_mode(c.problem, mode),
             [=, this](benchmark::State& state) { run_rival(state, rival, c.problem, mode); });
       }
@@ -152,7 +171,7 @@ void Bench::register_all() {
     for (const Mode mode : c.modes) {
       for (const Stage* stage : registry()) {
         for (const Variant& variant : stage->variants) {
-          if (!c.all_variants && &variant != &stage->default_variant()) continue;
+          if (!is_timed(c.who, *stage, variant)) continue;
           add(std::string(stage->name) + "/" + std::string(variant.name) + "/" +
                   shape_and_mode(c.problem, mode),
               [=, this](benchmark::State& state) { run_variant(state, variant, c.problem, mode); });
@@ -351,14 +370,15 @@ Options parse_options(int argc, char** argv) {
   }
   benchmark::Initialize(&argc, argv, [] {
     benchmark::PrintDefaultHelp();
-    std::cout << "\nand bench's own: [--quick] [--shape=B1_H8_S512_D64]... [--commit=ID] [--dirty]\n"
+    std::cout << "\nand bench's own: [--quick | --survey] [--shape=B1_H8_S512_D64]... [--commit=ID] [--dirty]\n"
                  "  [--largest-call-ms=50]; no option of either measures everything that is recorded.\n";
   });
 
   CLI::App app;
   app.set_help_flag();
-  app.add_flag("--quick", options.quick);
-  app.add_option("--shape", options.shapes);
+  CLI::Option* quick = app.add_flag("--quick", options.quick);
+  CLI::Option* survey = app.add_flag("--survey", options.survey)->excludes(quick);
+  app.add_option("--shape", options.shapes)->excludes(survey);
   app.add_option("--commit", options.commit);
   app.add_flag("--dirty", options.dirty);
   app.add_option("--largest-call-ms", options.largest_call_ms)->check(CLI::PositiveNumber);

@@ -103,13 +103,13 @@ std::optional<Name> split(std::string_view name) {
 
 std::vector<Case> plan(bool quick) {
   std::vector<Case> cases;
-  if (quick) return {{Problem(), {Mode::chain}, true}};
+  if (quick) return {{Problem(), {Mode::chain}, Who::all}};
   for (const bool causal : {false, true}) {
     cases.push_back(
-        {Problem({.causal = causal}), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, true});
+        {Problem({.causal = causal}), {Mode::chain, Mode::single, Mode::cold, Mode::streams}, Who::all});
   }
   for (int seq = 128; seq <= 16384; seq *= 2) {
-    if (seq != Problem().seq_q) cases.push_back({Problem({.seq_q = seq}), {Mode::chain}, false});
+    if (seq != Problem().seq_q) cases.push_back({Problem({.seq_q = seq}), {Mode::chain}, Who::defaults});
   }
   constexpr int kTokens = 16384, kChannels = 2048;
   for (const int head_dim : {64, 128}) {
@@ -121,8 +121,29 @@ std::vector<Case> plan(bool quick) {
                                   .head_dim = head_dim,
                                   .causal = causal}),
                          {Mode::chain},
-                         false});
+                         seq == 8192 ? Who::defaults_and_last : Who::defaults});
       }
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> survey() {
+  std::vector<Case> cases;
+  const auto add = [&](const Shape& shape) {
+    cases.push_back({Problem(shape), {Mode::chain}, Who::only_last});
+  };
+  for (const int head_dim : {64, 128}) {
+    for (const int seq : {128, 256, 512, 1024, 2048, 4096}) {
+      for (const int heads : {1, 4, 16, 64}) {
+        if (heads * seq > 64 * 2048) continue;  // as S = 2048, but slow to prepare and to check
+        for (const bool causal : {false, true}) {
+          add({.heads = heads, .seq_q = seq, .head_dim = head_dim, .causal = causal});
+        }
+      }
+    }
+    for (const int seq_q : {1, 128}) {
+      for (const int seq_kv : {2048, 8192, 32768}) add({.seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim});
     }
   }
   return cases;

@@ -41,16 +41,25 @@ std::string join(const Name& name);
 /// it has not four parts.
 std::optional<Name> split(std::string_view name);
 
+/// Whose variants are timed on a shape: those that stages stand for, these and all of the last stage, all, or
+/// all of the last stage alone and no rivals.
+enum class Who { defaults, defaults_and_last, all, only_last };
+
 /// A shape and what is to be timed on it.
 struct Case {
   Problem problem;
   std::vector<Mode> modes;
-  bool all_variants;  ///< else only the variant that a stage stands for
+  Who who;
 };
 
 /// What `bench` measures unless told otherwise. Full: the headline shape, full and causal, every variant in
 /// every mode; one batch of 8 heads from S = 128 to 16384; 16384 tokens of 2048 channels in all, D = 64 and
-/// 128, S = 2048 to 16384, full and causal. Quick: every variant on the headline shape, `chain`.
+/// 128, S = 2048 to 16384, full and causal, with every variant of the last stage at S = 8192. Quick: every
+/// variant on the headline shape, `chain`.
 std::vector<Case> plan(bool quick);
+
+/// What the last stage's choice among its variants is held against: 1 to 64 heads, S = 128 to 4096, and few
+/// rows with many keys.
+std::vector<Case> survey();
 
 }  // namespace attention::bench

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <algorithm>
+#include <string_view>
+
+#include "attention/indexing.cuh"
+#include "attention/problem.hpp"
+
+// Which variant does a problem fastest.
+namespace attention::tuned {
+
+/// Query rows and keys that a block of key_split holds at a time.
+inline constexpr int kKeySplitRows = 32;
+constexpr int key_split_keys(int head_dim) {
+  return head_dim <= 64 ? 512 : 256;
+}
+
+/// How split_kv splits the keys: `passes` of key_split_keys() in all, `part_passes` in a block, `parts` blocks.
+struct KeyParts {
+  int passes, part_passes, parts;
+};
+
+/// Enough parts to have about one block an SM of a large GPU, but no part without a whole pass.
+inline KeyParts key_parts(const Problem& p) {
+  constexpr int kWantedBlocks = 128;
+  const int blocks = int(ceil_div(p.seq_q, kKeySplitRows)) * p.batch * p.heads;
+  KeyParts parts;
+  parts.passes = int(ceil_div(p.seq_kv, key_split_keys(p.head_dim)));
+  parts.part_passes = int(ceil_div(parts.passes, std::clamp(kWantedBlocks / blocks, 1, parts.passes)));
+  parts.parts = int(ceil_div(parts.passes, parts.part_passes));
+  return parts;
+}
+
+// [choice]
+/// The name of the variant for a problem on a GPU of this compute capability (10 * major + minor). Thresholds and
+/// microseconds are fitted to an H200; docs/results/survey has the times, and a test holds this to within 5 % of the
+/// best of them.
+inline std::string_view choose(const Problem& p, int compute_capability) {
+  constexpr int kSms = 132;
+  const int heads = p.batch * p.heads;
+  const auto blocks_of = [&](int rows) { return heads * int(ceil_div(p.seq_q, rows)); };
+  const auto waves_of = [&](int rows) { return int(ceil_div(blocks_of(rows), kSms)); };
+
+  // The headline's neighbours: one pass over the keys, and all blocks at once.
+  const bool hopper = compute_capability == 90;
+  if (hopper && p.head_dim == 64 && p.seq_kv > 256 && p.seq_kv <= 512 && blocks_of(64) <= kSms) return "cluster_pdl";
+
+  // Few rows and many keys: a second kernel costs about as much as one pass saves.
+  const KeyParts parts = key_parts(p);
+  if (parts.passes - parts.part_passes >= 2) return "split_kv";
+
+  // Between: blocks of 32 rows are many, and run their passes one after the other; blocks of 192 rows are few, and
+  // overlap all they do. A wave of either takes, in microseconds:
+  const bool narrow = p.head_dim <= 64;
+  double small_us = narrow ? 2.3 + 2.4 * p.seq_kv / 512 : 3.3 + 2.2 * p.seq_kv / 256;
+  const double large_us = narrow ? 4.0 + 0.0107 * p.seq_kv : 5.5 + 0.0141 * p.seq_kv;
+  // In a causal problem blocks with few keys make room early, where there is more than one wave.
+  if (p.causal && parts.passes > 1 && waves_of(kKeySplitRows) > 1) small_us *= 0.85;
+  if (!hopper || waves_of(kKeySplitRows) * small_us < waves_of(192) * large_us) {
+    return compute_capability >= 90 ? "pdl" : "key_split";
+  }
+
+  // Row blocks without a stop pay where an SM gets several of them, and most where they differ.
+  const bool persists = p.causal ? blocks_of(192) > 2 * kSms : narrow && blocks_of(192) > kSms;
+  return persists ? "persistent" : "intra_overlap";
+}
+// [choice]
+
+}  // namespace attention::tuned
