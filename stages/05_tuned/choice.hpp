@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string_view>
 
-#include "attention/indexing.cuh"
 #include "attention/problem.hpp"
 
 // Which variant does a problem fastest.

@@ -17,7 +17,4 @@ __device__ inline int kv_head_of(const Problem& p, int head) {
   return head / (p.heads / p.kv_heads);  // each entry of the batch has `heads` of one and `kv_heads` of the other
 }
 
-/// Blocks of `size` that it takes to cover `count`.
-inline unsigned ceil_div(std::size_t count, std::size_t size) { return unsigned((count + size - 1) / size); }
-
 }  // namespace attention
