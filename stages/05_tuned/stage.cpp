@@ -157,7 +157,9 @@ constexpr Variant kVariants[] = {
      .workspace_bytes = counter_bytes},
     {.name = "chosen",
      .idea = "the one of these that is fastest for the shape",
-     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     // No fusion where split_kv is chosen.
+     .techniques = kCluster - Techniques{Technique::fusion} +
+                   Techniques{Technique::programmatic_dependent_launch, Technique::multi_kernel},
      .launch = chosen,
      .supports = supports_chosen,
      .workspace_bytes = chosen_workspace_bytes},
