@@ -187,7 +187,7 @@ void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes,
   if (is_write(access)) {
     for (const Range& range : being_read_) {
       if (offset >= range.end || last <= range.begin) continue;
-      found_in_flight(offset, place, "writes %s before the bulk store of it was waited for");
+      found_in_flight(offset, place, access, "the bulk store of it");
       return;
     }
   }
@@ -195,16 +195,15 @@ void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes,
   for (std::uintptr_t at = begin & ~std::uintptr_t(1); at < end; at += kCellBytes) {
     Cell& cell = shared_[at / kCellBytes];
     if (any_in_flight_ && in_flight_[at / kCellBytes] && access != Access::async_store) {
-      found_in_flight(offset, place,
-                      is_write(access) ? "writes %s before the copy into it was waited for"
-                                       : "reads %s before the copy into it was waited for");
+      found_in_flight(offset, place, access, "the copy into it");
       return;
     }
     check(cell, covered_bytes(at, begin, end), access, place, true, std::uintptr_t(offset));
   }
 }
 
-void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, const char* what) {
+void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Access access,
+                                  const char* what) {
   const std::uintptr_t pc = worker_->tracer->pc_of(place);
   if (!worker_->first_time(ReportKind::in_flight_access, pc)) return;
   std::string variable;
@@ -212,7 +211,8 @@ void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, co
   report({.kind = ReportKind::in_flight_access,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d ", worker_->block_name().c_str(), self_) + text(what, name.c_str()),
+          .message = text("%s thread %d %s %s before %s was waited for", worker_->block_name().c_str(), self_,
+                          is_write(access) ? "writes" : "reads", name.c_str(), what),
           .threads = {self_},
           .variable = variable});
 }

@@ -108,7 +108,7 @@ class RaceChecker {
              std::uintptr_t where);
   std::uint32_t last_read(const Cell& cell, int warp) const;
   void note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place);
-  void found_in_flight(std::ptrdiff_t offset, std::uint32_t place, const char* what);
+  void found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Access access, const char* what);
   void found_race(const Cell& cell, const char* what, int other, std::uint32_t other_place,
                   std::uint32_t place, bool shared, std::uintptr_t where);
   Cell* global_cells(const char* address);

@@ -210,11 +210,13 @@ void Worker::land_a_copy() {
 }
 
 Worker& Worker::block_of_cluster(unsigned number, Site site) {
-  if (number < cluster.size()) return cluster.block(number);
+  const bool exists = number < cluster.size();
+  if (exists && (number == rank || cluster.block(number).live > 0)) return cluster.block(number);
   report({.kind = ReportKind::out_of_bounds,
           .site = site,
-          .message = text("%s thread %d names block %u of a cluster of %u", block_name().c_str(),
-                          current->linear, number, cluster.size()),
+          .message = text("%s thread %d reaches for block %u of a cluster of %u", block_name().c_str(),
+                          current->linear, number, cluster.size()) +
+                     (exists ? ", which has returned" : ""),
           .threads = {current->linear}});
   fail();
 }

@@ -157,7 +157,7 @@ struct Worker {
   }
   /// Ends the block, and with it the launch, after a report of why.
   [[noreturn]] void fail();
-  /// Block `rank` of its cluster; ends the block with a report where there is none.
+  /// Block `rank` of its cluster; ends the block with a report where there is none, or it has returned.
   Worker& block_of_cluster(unsigned rank, Site site);
   /// Is this the first time that this launch meets this fault? Formatting a report costs too much to do in
   /// vain.
