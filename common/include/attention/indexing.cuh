@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
 #include "attention/problem.hpp"
@@ -10,7 +9,7 @@ namespace attention {
 /// Keys that query row `row` sees, counted from the first: all of them, or in a causal problem those up to
 /// row + seq_kv - seq_q, which may be none. A row past the end sees what the last one sees: all.
 __device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? std::max(0, std::min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
+  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
 }
 
 /// The key/value head that query head `head` reads; both counted over the whole batch, 0 .. batch * heads - 1.
