@@ -7,7 +7,7 @@ was. Two machines may take part, since the one with the GPU need not have the em
 
   plant_faults.py emulated BUILD --out emulated.json    plain and --check-memory runs on the emulated device
   plant_faults.py gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer
-  plant_faults.py table emulated.json gpu.json --out table.md
+  plant_faults.py table emulated.json [gpu.json] --out table.md
 
 Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place
 that it does not report of the unchanged program too, since racecheck reports some of those (05_tuned's README).
@@ -39,12 +39,32 @@ STATEMENTS = [
     ("a wait for copies", r"(?:attention::)?cp_async_wait<[^;>]*>\(\);|__pipeline_wait_prior\([^;]*\);"),
     ("a named barrier", r"(?:attention::)?bar_sync\([^;]*\);"),
     ("an arrival", r"(?:attention::)?bar_arrive\([^;]*\);"),
+    ("an mbarrier's fence", r"mbarrier_init_fence\(\);"),
+    ("an mbarrier's arrival", r"mbarrier_arrive(?:_expect|_remote)?\([^;]*\);"),
+    ("an mbarrier's wait", r"mbarrier_wait\([^;]*\);"),
+    ("a proxy fence", r"fence_async_proxy\(\);"),
+    ("a wait for stores", r"bulk_wait(?:_read)?<[^;>]*>\(\);"),
+    ("a wgmma fence", r"wgmma_fence\(\);"),
+    ("a wait for wgmma", r"wgmma_wait<[^;>]*>\([^;]*\);"),
+    ("a cluster's arrival", r"cluster_arrive(?:_relaxed)?\(\);"),
+    ("a cluster's wait", r"cluster_wait\(\);"),
 ]
 # Without one of these others may wait for ever; such mutants run last, lest they keep a GPU from the rest.
-MAY_HANG = {"a named barrier", "an arrival"}
+MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarrier's wait", "a cluster's arrival",
+            "a cluster's wait"}
+
+# Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys for several
+# passes over them; what takes one pass only wants fewer; a persistent kernel wants more row blocks than
+# multiprocessors.
+SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
+SHAPES_OF = {"05_tuned/kernel_wgmma.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
+             "05_tuned/kernel_long.cu": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 300"]}
 
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 PLAIN_RUNS = 3  # on a GPU, where a race may go either way
+PLAIN_SECONDS, TOOL_SECONDS = 15, 120  # after which a program is said not to end
+ENDLESS = "does not end"
+HANGING_JOBS = 4  # at a time: kernels that hang share the GPU with each other
 
 
 @dataclasses.dataclass
@@ -54,6 +74,12 @@ class Source:
     path: pathlib.Path
     targets: dict  # flavour -> the entry of compile_commands.json
 
+    def name(self):
+        return f"{self.stage}/{self.path.name}"
+
+    def shapes(self):
+        return SHAPES_OF.get(self.name(), SHAPES)
+
 
 @dataclasses.dataclass
 class Mutant:
@@ -62,9 +88,9 @@ class Mutant:
     without: str
     text: str
 
-    def row(self):
+    def row(self, shape):
         return {"stage": self.source.stage, "file": self.source.path.name, "line": self.line,
-                "without": self.without}
+                "without": self.without, "shape": shape}
 
 
 def sources_of(build):
@@ -118,6 +144,10 @@ def link(build, target, out, replace):
     subprocess.run(linked, cwd=build, check=True)
 
 
+def options_of(shape):
+    return ["--variant", "all", *shlex.split(shape)]
+
+
 def run(command, timeout, environment=None):
     """Returns (exit code, or None where it had to be killed; stdout; stderr)."""
     # A session of its own: a tool that is killed leaves the program that it started, and a kernel that hangs.
@@ -135,7 +165,7 @@ def run(command, timeout, environment=None):
 def verdict(status, out, err):
     """What a run without a sanitizer shows: "" where nothing is wrong."""
     if status is None:
-        return "does not end"
+        return ENDLESS
     if status == 0:
         return ""
     # The emulated device's reports: "kernel.cu:123: kind: ..."
@@ -147,20 +177,32 @@ def verdict(status, out, err):
 
 # ---- On the emulated device ----
 
-def emulated_outcome(build, options, mutant):
-    program = build / "bin" / mutant.source.stage
-    row = mutant.row()
+def emulated_build(build, mutant, folder):
+    """Makes a library for each flavour; returns what the dynamic linker must be told to find it first."""
+    paths = {}
+    for flavour in ("plain", "traced"):
+        mutated, original = compile_copy(mutant, flavour, folder)
+        library = re.search(r"/((?:kernels|hopper)_\w+?)(?:_traced)?\.dir/", original).group(1)
+        name = f"lib{library}.so"
+        link(build, f"lib/traced/{name}" if flavour == "traced" else f"lib/{name}", mutated.parent / name,
+             {original: [str(mutated)]})
+        paths[flavour] = str(mutated.parent)
+    # The program's other libraries must be traced too.
+    paths["traced"] += f":{build / 'lib' / 'traced'}"
+    return paths
+
+
+def emulated_outcome(build, mutant):
+    program = str(build / "bin" / mutant.source.stage)
     with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        for flavour, kind, flags in (("plain", "plain", []), ("traced", "checked", ["--check-memory"])):
-            mutated, original = compile_copy(mutant, flavour, folder)
-            library = re.search(r"/((?:kernels|hopper)_\w+?)(?:_traced)?\.dir/", original).group(1)
-            name = f"lib{library}.so"
-            target = f"lib/traced/{name}" if flavour == "traced" else f"lib/{name}"
-            link(build, target, mutated.parent / name, {original: [str(mutated)]})
-            # The dynamic linker looks here before it looks where the build says.
-            path = str(mutated.parent) + (f":{build / 'lib' / 'traced'}" if flavour == "traced" else "")
-            row[kind] = verdict(*run([str(program), *options, *flags], 300, {"LD_LIBRARY_PATH": path}))
+        paths = emulated_build(build, mutant, pathlib.Path(folder))
+        for shape in mutant.source.shapes():
+            row = mutant.row(shape)
+            row["plain"] = verdict(*run([program, *options_of(shape)], 300, {"LD_LIBRARY_PATH": paths["plain"]}))
+            row["checked"] = verdict(*run([program, *options_of(shape), "--check-memory"], 300,
+                                          {"LD_LIBRARY_PATH": paths["traced"]}))
+            if row["plain"] or row["checked"]:
+                break
     return row
 
 
@@ -171,7 +213,7 @@ def reported_places(log):
     found = set()
     for block in re.split(r"^========= *$|(?=^========= (?:Error|Warning):)", log, flags=re.M):
         places = re.findall(r" at .* in (?:\S*/)?(\w+\.\w+:\d+)", block)
-        words = re.findall(r"^========= ((?:Error|Warning|Fatal|Invalid|Barrier|Uninitialized|Divergent)\b.*)", block, re.M)
+        words = re.findall(r"^========= ((?:Error|Fatal|Invalid|Barrier|Uninitialized|Divergent)\b.*)", block, re.M)
         if places:
             found.add(" and ".join(places))
         elif words:
@@ -196,48 +238,51 @@ def gpu_build(build, mutant, folder):
     return program
 
 
-def gpu_outcome(program, mutant, options, clean, folder):
-    timeout = 10 if mutant.without in MAY_HANG else 60
-    row = mutant.row()
-    verdicts = [verdict(*run([str(program), *options], timeout)) for _ in range(PLAIN_RUNS)]
-    bad = [v for v in verdicts if v]
-    row["plain"] = f"{bad[0]}, {len(bad)} of {PLAIN_RUNS}" if bad else ""
-    for tool in TOOLS:
-        log = sanitize(tool, program, options, folder, 2 * timeout)
-        row[tool] = sorted(reported_places(log) - set(clean[tool]))
+def gpu_outcome(program, mutant, clean, folder):
+    for shape in mutant.source.shapes():
+        row, options = mutant.row(shape), [*options_of(shape), "--no-time"]
+        verdicts = []
+        for _ in range(PLAIN_RUNS):
+            verdicts.append(verdict(*run([str(program), *options], PLAIN_SECONDS)))
+            if verdicts[-1] == ENDLESS:  # once is enough, and no tool would end either
+                return {**row, "plain": ENDLESS, **{tool: None for tool in TOOLS}}
+        bad = [v for v in verdicts if v]
+        row["plain"] = f"{bad[0]}, {len(bad)} of {PLAIN_RUNS}" if bad else ""
+        for tool in TOOLS:
+            log = sanitize(tool, program, options, folder, TOOL_SECONDS)
+            row[tool] = sorted(reported_places(log) - set(clean[shape][tool]))
+        if bad or any(row[tool] for tool in TOOLS):
+            break
     return row
 
 
-def record_gpu(build, mutants, options, jobs, logs):
+def gpu_clean(build, stage, shape, pool, folder):
+    """What each tool says of the unchanged program; racecheck does not say quite the same each time."""
+    program, options = build / "bin" / stage, [*options_of(shape), "--no-time"]
+    wrong = verdict(*run([str(program), *options], PLAIN_SECONDS))
+    if wrong:
+        raise SystemExit(f"{stage} as it is: {wrong}; nothing can be learnt from its mutants")
+
+    def places(tool):
+        at = pathlib.Path(tempfile.mkdtemp(prefix=f"clean_{stage}_", dir=folder))
+        return reported_places(sanitize(tool, program, options, at, TOOL_SECONDS))
+    runs = {tool: [pool.submit(places, tool) for _ in range(PLAIN_RUNS)] for tool in TOOLS}
+    return {tool: sorted(set().union(*(run.result() for run in runs[tool]))) for tool in TOOLS}
+
+
+def record_gpu(build, mutants, jobs, logs):
+    folder = pathlib.Path(logs)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        folder = pathlib.Path(logs)
         programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
-
-        stages = sorted({mutant.source.stage for mutant in mutants})
-        for stage in stages:
-            wrong = verdict(*run([str(build / "bin" / stage), *options], 60))
-            if wrong:
-                raise SystemExit(f"{stage} as it is: {wrong}; nothing can be learnt from its mutants")
-
-        # What each tool says of the unchanged programs; racecheck does not say quite the same each time.
-
-        def clean_places(stage, tool):
-            places = set()
-            for i in range(PLAIN_RUNS):
-                at = folder / f"clean_{stage}_{tool}_{i}"
-                at.mkdir()
-                places |= reported_places(sanitize(tool, build / "bin" / stage, options, at, 60))
-            return sorted(places)
-        pairs = [(stage, tool) for stage in stages for tool in TOOLS]
-        clean = {stage: {} for stage in stages}
-        for (stage, tool), places in zip(pairs, pool.map(lambda pair: clean_places(*pair), pairs)):
-            clean[stage][tool] = places
-
-        rows = [None] * len(mutants)
-        for hang in (False, True):
-            chosen = [i for i, mutant in enumerate(mutants) if (mutant.without in MAY_HANG) == hang]
-            outcomes = pool.map(lambda i: gpu_outcome(programs[i], mutants[i], options,
-                                                      clean[mutants[i].source.stage], folder / str(i)), chosen)
+        clean = {}
+        for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in m.source.shapes()}):
+            clean.setdefault(stage, {})[shape] = gpu_clean(build, stage, shape, pool, folder)
+    rows = [None] * len(mutants)
+    for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
+        chosen = [i for i, mutant in enumerate(mutants) if (mutant.without in MAY_HANG) == hang]
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            outcomes = pool.map(lambda i: gpu_outcome(programs[i], mutants[i], clean[mutants[i].source.stage],
+                                                      folder / str(i)), chosen)
             for i, row in zip(chosen, outcomes):
                 rows[i] = row
                 print(row, flush=True)
@@ -249,35 +294,46 @@ def record_gpu(build, mutants, options, jobs, logs):
 
 # ---- Side by side ----
 
+def key(row):
+    return row["stage"], row["file"], row["line"], row["without"]
+
+
+def gpu_cells(row):
+    """What a GPU's row of the table says: of the plain runs, and of the tools."""
+    if row["plain"] == ENDLESS:
+        return [ENDLESS, ""]
+    return [row["plain"], ", ".join(tool for tool in TOOLS if row[tool])]
+
+
 def table(emulated, gpu):
-    """Markdown: who catches what, mutant by mutant."""
-    key = lambda row: (row["stage"], row["file"], row["line"], row["without"])
-    on_gpu = {key(row): row for row in gpu["rows"]}
+    """Markdown: who catches what, mutant by mutant; `gpu` may be None."""
+    columns = ["emulated, plain", "emulated, `--check-memory`"] + (["GPU, plain", "compute-sanitizer"] if gpu else [])
+    on_gpu = {key(row): gpu_cells(row) for row in gpu["rows"]} if gpu else {key(row): [] for row in emulated["rows"]}
     if set(on_gpu) != set(map(key, emulated["rows"])):
         raise SystemExit("not the same mutants: " + ", ".join(
             f"{k[0]}/{k[1]}:{k[2]}" for k in sorted(set(on_gpu) ^ set(map(key, emulated["rows"])))))
-    lines = ["| planted in | without | emulated, plain | emulated, `--check-memory` | GPU, plain | compute-sanitizer |",
-             "| --- | --- | --- | --- | --- | --- |"]
-    caught = [0, 0, 0, 0]
+    lines, caught = [], [0] * len(columns)
     for row in sorted(emulated["rows"], key=key):
-        theirs = on_gpu[key(row)]
-        tools = ", ".join(tool for tool in TOOLS if theirs[tool])
-        cells = [row["plain"], row["checked"], theirs["plain"], tools]
+        cells = [row["plain"], row["checked"], *on_gpu[key(row)]]
         caught = [count + bool(cell) for count, cell in zip(caught, cells)]
         lines.append(f"| `{row['stage']}/{row['file']}:{row['line']}` | {row['without']} | " +
                      " | ".join(cell or "-" for cell in cells) + " |")
-    total = len(emulated["rows"])
-    lines.append(f"| **{total} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
-    noisy = [f"{tool} on {stage}" for stage, tools in gpu["clean"].items() for tool in TOOLS if tools[tool]]
-    return "\n".join([
-        "# Planted faults, and who catches them", "",
-        "Made by `tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",
-        *lines, "",
-        f"GPU: {gpu['device']} (driver), CUDA {gpu['cuda']}, compute-sanitizer {gpu['sanitizer']}, commit "
-        f"`{gpu['commit'][:12]}`; `plant_faults.py gpu`, options `{gpu['options']}`, {PLAIN_RUNS} plain runs each.",
-        f"Emulated device: commit `{emulated['commit'][:12]}`, the same options.",
-        "A tool counts where it reports a place that it does not report of the unchanged program too; it reports some "
-        f"of {', '.join(noisy)}." if noisy else "No tool reports anything of the unchanged programs.", ""])
+    lines.append(f"| **{len(lines)} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
+    shapes = ", ".join(f"`{shape}`" for shape in sorted({row["shape"] for row in emulated["rows"]}))
+    notes = [f"Emulated device: commit `{emulated['commit'][:12]}`, `plant_faults.py emulated`. Shapes: {shapes}."]
+    if gpu:
+        notes.append(f"GPU: {gpu['device']} (driver), CUDA {gpu['cuda']}, compute-sanitizer {gpu['sanitizer']}, commit "
+                     f"`{gpu['commit'][:12]}`; `plant_faults.py gpu`, {PLAIN_RUNS} plain runs each, and no tool where "
+                     "the first does not end.")
+        noisy = sorted({f"{tool} on {stage}" for stage, shapes in gpu["clean"].items() for tools in shapes.values()
+                        for tool in TOOLS if tools[tool]})
+        notes.append("A tool counts where it reports a place that it does not report of the unchanged program too; "
+                     f"there are such of {', '.join(noisy)}." if noisy else
+                     "No tool reports anything of the unchanged programs.")
+    return "\n".join(["# Planted faults, and who catches them", "",
+                      "Made by `tests/emulator/plant_faults.py table` from the records beside this file; not edited by "
+                      "hand.", "", "| planted in | without | " + " | ".join(columns) + " |",
+                      "| --- | --- |" + " --- |" * len(columns), *lines, "", *notes, ""])
 
 
 def main():
@@ -287,29 +343,28 @@ def main():
         sub = steps.add_parser(step)
         sub.add_argument("build", type=pathlib.Path)
         sub.add_argument("--stage", action="append", help="only this stage; may be given again")
-        sub.add_argument("--shape", default="--heads 2 --seq-q 70 --seq-kv 1100", help="for the stages' programs")
         sub.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
         sub.add_argument("--out", type=pathlib.Path, required=True)
     steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder")
     sub = steps.add_parser("table")
     sub.add_argument("emulated", type=pathlib.Path)
-    sub.add_argument("gpu", type=pathlib.Path)
+    sub.add_argument("gpu", type=pathlib.Path, nargs="?")
     sub.add_argument("--out", type=pathlib.Path, required=True)
     chosen = parser.parse_args()
 
     if chosen.step == "table":
-        chosen.out.write_text(table(*(json.loads(path.read_text()) for path in (chosen.emulated, chosen.gpu))))
+        emulated, gpu = (path and json.loads(path.read_text()) for path in (chosen.emulated, chosen.gpu))
+        chosen.out.write_text(table(emulated, gpu))
         return 0
     build = chosen.build.resolve()
     mutants = [mutant for source in sources_of(build) if not chosen.stage or source.stage in chosen.stage
                for mutant in mutants_of(source)]
     if not mutants:
         raise SystemExit(f"no statement to leave out in the stages of {build}")
-    options = ["--variant", "all", *shlex.split(chosen.shape)]
     if chosen.step == "emulated":
         record = {"device": "emulated device", "rows": []}
         with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
-            for row in pool.map(lambda mutant: emulated_outcome(build, options, mutant), mutants):
+            for row in pool.map(lambda mutant: emulated_outcome(build, mutant), mutants):
                 print(f"{row['stage']:10} {row['file']:14} {row['line']:5}  {row['without']:20} "
                       f"{row['plain'] or '-':34} {row['checked'] or '-'}", flush=True)
                 record["rows"].append(row)
@@ -317,8 +372,8 @@ def main():
         print(f"{len(mutants)} faults planted, {len(mutants) - survivors} caught")
     else:
         with tempfile.TemporaryDirectory() as folder:
-            record = record_gpu(build, mutants, [*options, "--no-time"], chosen.jobs, chosen.logs or folder)
-    record = {"commit": commit(), "options": chosen.shape, **record}
+            record = record_gpu(build, mutants, chosen.jobs, chosen.logs or folder)
+    record = {"commit": commit(), **record}
     chosen.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
