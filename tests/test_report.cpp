@@ -97,6 +97,21 @@ void make_repository(const std::filesystem::path& root, const Json& results) {
 
 }  // namespace
 
+TEST_CASE("the table of large shapes has a column a length and says how far ours are ahead") {
+  const Results results = parse_results(
+      file({row("04_fused/fitted/B1_H8_S512_D64/chain", 5), row("pytorch/cudnn/B2_H32_S8192_D64/chain", 300),
+            row("04_fused/fitted/B2_H32_S8192_D64/chain", 400), row("05_tuned/chosen/B2_H32_S8192_D64/chain", 200),
+            row("05_tuned/ping_pong/B2_H32_S8192_D64/chain", 250),
+            row("05_tuned/chosen/B1_H32_S16384_D64_causal/chain", 100)}),
+      "r.json");
+  const std::string text = block("large", {results}, "");
+  CHECK(text.find("| D=64, TFLOP/s | S=8192 | S=16384 causal |") != std::string::npos);
+  CHECK(text.find("| `pytorch/cudnn` | 1.79 | - |") != std::string::npos);
+  CHECK(text.find("| `05_tuned/chosen` | 2.68 | 5.37 |") != std::string::npos);
+  CHECK(text.find("| the best of ours, of the best rival | 150 % | - |") != std::string::npos);
+  CHECK(text.find("D=128") == std::string::npos);
+}
+
 TEST_CASE("names of shapes read back as the problem they name") {
   for (const std::string shape :
        {"B1_H8_S512_D64", "B2_H32-4_S8192_D128_causal", "B1_H1_S17x257_D32", "B3_H6-2_S9x4_D96"}) {

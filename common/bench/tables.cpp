@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -151,6 +152,7 @@ std::string shapes_table(const Results& results) {
   // Shapes with a time of at least two contestants, in the file's order; the headline has tables of its own.
   std::vector<std::string> shapes, contestants;
   std::set<std::string> seen;
+  std::map<std::string, std::size_t> times;
   for (const Measurement& measurement : results.measurements) {
     if (!measurement.problem || measurement.name.mode != "chain") continue;
     const std::string& shape = measurement.name.shape;
@@ -158,7 +160,10 @@ std::string shapes_table(const Results& results) {
     if (seen.insert(shape).second) shapes.push_back(shape);
     const std::string who = measurement.name.who + "/" + measurement.name.variant;
     if (seen.insert(who).second) contestants.push_back(who);
+    ++times[who];
   }
+  // Who was timed at few of them has a table elsewhere.
+  std::erase_if(contestants, [&](const std::string& who) { return 2 * times[who] < shapes.size(); });
   std::stable_partition(contestants.begin(), contestants.end(),
                         [](const std::string& who) { return !who.starts_with("pytorch/"); });
   std::vector<std::string> cells = {"TFLOP/s"};
@@ -176,6 +181,60 @@ std::string shapes_table(const Results& results) {
   return text;
 }
 
+// Rates at 16384 tokens of 2048 channels: a column a length, full and causal, a row a contestant.
+std::string large_table(const Results& results) {
+  std::string text;
+  for (const int head_dim : {64, 128}) {
+    std::vector<const Measurement*> measured;
+    std::vector<std::string> shapes, contestants;
+    const auto add_once = [](std::vector<std::string>& list, const std::string& item) {
+      if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
+    };
+    for (const Kind kind : {Kind::rival, Kind::stage}) {
+      for (const Measurement& measurement : results.measurements) {
+        const auto& p = measurement.problem;
+        if (measurement.kind != kind || measurement.name.mode != "chain" || !p || p->head_dim != head_dim ||
+            p->batch * p->seq_q != 16384 || p->heads * p->head_dim != 2048) {
+          continue;
+        }
+        measured.push_back(&measurement);
+        add_once(shapes, measurement.name.shape);
+        add_once(contestants, measurement.name.who + "/" + measurement.name.variant);
+      }
+    }
+    if (shapes.empty()) continue;
+    std::vector<std::string> cells = {"D=" + std::to_string(head_dim) + ", TFLOP/s"};
+    for (const std::string& shape : shapes) {
+      const Problem p = parse_shape(shape);
+      cells.push_back("S=" + std::to_string(p.seq_q) + (p.causal ? " causal" : ""));
+    }
+    if (!text.empty()) text += "\n";
+    text += heading(cells);
+    const auto find = [&](const std::string& who, const std::string& shape) -> const Measurement* {
+      const auto found = std::find_if(measured.begin(), measured.end(), [&](const Measurement* any) {
+        return any->name.who + "/" + any->name.variant == who && any->name.shape == shape;
+      });
+      return found == measured.end() ? nullptr : *found;
+    };
+    for (const std::string& who : contestants) {
+      cells = {code(who)};
+      for (const std::string& shape : shapes) {
+        const Measurement* found = find(who, shape);
+        cells.push_back(found && found->tflops ? digits(*found->tflops) : "-");
+      }
+      text += row(cells);
+    }
+    cells = {"the best of ours, of the best rival"};
+    for (const std::string& shape : shapes) {
+      const Measurement* ours = best(of_kind(results, Kind::stage, shape, "chain"));
+      const Measurement* rival = best(of_kind(results, Kind::rival, shape, "chain"));
+      cells.push_back(ours && rival ? percent(rival->median_us / ours->median_us) : "-");
+    }
+    text += row(cells);
+  }
+  return text.empty() ? kNothing : text;
+}
+
 std::uint64_t fnv1a(const std::string& text) {
   std::uint64_t hash = 0xcbf29ce484222325;
   for (const unsigned char byte : text) hash = (hash ^ byte) * 0x100000001b3;
@@ -189,9 +248,10 @@ std::string block(const std::string& name, const std::vector<Results>& all, cons
   for (const Results& results : all) {
     const std::string table = name == "ladder"   ? ladder_table(results)
                               : name == "shapes" ? shapes_table(results)
+                              : name == "large"  ? large_table(results)
                                                  : stage_table(results, name);
     if (table == kNothing) continue;
-    const std::string what = name == "shapes"
+    const std::string what = name == "shapes" || name == "large"
                                  ? "times are medians of `chain`."
                                  : "B=1 H=8 S=512 D=64, FP16; microseconds a call in a CUDA graph (`chain`).";
     if (!text.empty()) text += "\n";
@@ -222,9 +282,9 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
     const std::size_t contents = name_end + kOpenEnd.size();
     const std::string name = markdown.substr(open + kOpen.size(), name_end - open - kOpen.size());
     const bool of_stage = name.size() > 3 && std::isdigit(name[0]) && std::isdigit(name[1]) && name[2] == '_';
-    if (name != "ladder" && name != "shapes" && !of_stage) {
+    if (name != "ladder" && name != "shapes" && name != "large" && !of_stage) {
       throw InvalidInput(file + ": no results are called '" + name +
-                         "'; there is ladder, shapes or a stage's name");
+                         "'; there is ladder, shapes, large or a stage's name");
     }
     text += markdown.substr(at, contents - at) + block(name, all, to_root);
     at = close;
