@@ -100,7 +100,8 @@ void make_repository(const std::filesystem::path& root, const Json& results) {
 TEST_CASE("the table of large shapes has a column a length and says how far ours are ahead") {
   const Results results = parse_results(
       file({row("04_fused/fitted/B1_H8_S512_D64/chain", 5), row("pytorch/cudnn/B2_H32_S8192_D64/chain", 300),
-            row("04_fused/fitted/B2_H32_S8192_D64/chain", 400), row("05_tuned/chosen/B2_H32_S8192_D64/chain", 200),
+            row("04_fused/fitted/B2_H32_S8192_D64/chain", 400),
+            row("05_tuned/chosen/B2_H32_S8192_D64/chain", 200),
             row("05_tuned/ping_pong/B2_H32_S8192_D64/chain", 250),
             row("05_tuned/chosen/B1_H32_S16384_D64_causal/chain", 100)}),
       "r.json");

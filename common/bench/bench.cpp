@@ -370,8 +370,9 @@ Options parse_options(int argc, char** argv) {
   }
   benchmark::Initialize(&argc, argv, [] {
     benchmark::PrintDefaultHelp();
-    std::cout << "\nand bench's own: [--quick | --survey] [--shape=B1_H8_S512_D64]... [--commit=ID] [--dirty]\n"
-                 "  [--largest-call-ms=50]; no option of either measures everything that is recorded.\n";
+    std::cout
+        << "\nand bench's own: [--quick | --survey] [--shape=B1_H8_S512_D64]... [--commit=ID] [--dirty]\n"
+           "  [--largest-call-ms=50]; no option of either measures everything that is recorded.\n";
   });
 
   CLI::App app;

@@ -143,7 +143,8 @@ std::vector<Case> survey() {
       }
     }
     for (const int seq_q : {1, 128}) {
-      for (const int seq_kv : {2048, 8192, 32768}) add({.seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim});
+      for (const int seq_kv : {2048, 8192, 32768})
+        add({.seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim});
     }
   }
   return cases;

@@ -9,7 +9,8 @@
 
 // What is written into the repository from recorded results: the blocks between `<!-- results: NAME -->` and
 // `<!-- /results -->` of Markdown files, and the picture of the ladder. NAME is a stage, `ladder` (every
-// variant on the headline shape), `shapes` (other shapes beside the rivals) or `large` (the largest, by length).
+// variant on the headline shape), `shapes` (other shapes beside the rivals) or `large` (the largest, by
+// length).
 namespace attention::bench {
 
 /// The Markdown of one block. Says in one line that nothing is recorded where that is so. `to_root` leads

@@ -14,7 +14,8 @@ constexpr int key_split_keys(int head_dim) {
   return head_dim <= 64 ? 512 : 256;
 }
 
-/// How split_kv splits the keys: `passes` of key_split_keys() in all, `part_passes` in a block, `parts` blocks.
+/// How split_kv splits the keys: `passes` of key_split_keys() in all, `part_passes` in a block, `parts`
+/// blocks.
 struct KeyParts {
   int passes, part_passes, parts;
 };
@@ -31,9 +32,9 @@ inline KeyParts key_parts(const Problem& p) {
 }
 
 // [choice]
-/// The name of the variant for a problem on a GPU of this compute capability (10 * major + minor). Thresholds and
-/// microseconds are fitted to an H200; docs/results/survey has the times, and a test holds this to within 5 % of the
-/// best of them.
+/// The name of the variant for a problem on a GPU of this compute capability (10 * major + minor). Thresholds
+/// and microseconds are fitted to an H200; docs/results/survey has the times, and a test holds this to within
+/// 5 % of the best of them.
 inline std::string_view choose(const Problem& p, int compute_capability) {
   constexpr int kSms = 132;
   const int heads = p.batch * p.heads;
@@ -42,14 +43,15 @@ inline std::string_view choose(const Problem& p, int compute_capability) {
 
   // The headline's neighbours: one pass over the keys, and all blocks at once.
   const bool hopper = compute_capability == 90;
-  if (hopper && p.head_dim == 64 && p.seq_kv > 256 && p.seq_kv <= 512 && blocks_of(64) <= kSms) return "cluster_pdl";
+  if (hopper && p.head_dim == 64 && p.seq_kv > 256 && p.seq_kv <= 512 && blocks_of(64) <= kSms)
+    return "cluster_pdl";
 
   // Few rows and many keys: a second kernel costs about as much as one pass saves.
   const KeyParts parts = key_parts(p);
   if (parts.passes - parts.part_passes >= 2) return "split_kv";
 
-  // Between: blocks of 32 rows are many, and run their passes one after the other; blocks of 192 rows are few, and
-  // overlap all they do. A wave of either takes, in microseconds:
+  // Between: blocks of 32 rows are many, and run their passes one after the other; blocks of 192 rows are
+  // few, and overlap all they do. A wave of either takes, in microseconds:
   const bool narrow = p.head_dim <= 64;
   double small_us = narrow ? 2.3 + 2.4 * p.seq_kv / 512 : 3.3 + 2.2 * p.seq_kv / 256;
   const double large_us = narrow ? 4.0 + 0.0107 * p.seq_kv : 5.5 + 0.0141 * p.seq_kv;

@@ -2,14 +2,15 @@
 // and 2 MB: well under a microsecond of either. What it costs is latency: everything that happens one after
 // the other, from the launch to the last store. So nothing here saves work; it shortens the longest chain.
 //
-//   key_split  a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its warps: each
-//              group of two warps has 128 keys of its own, its own part of shared memory and its own barrier, and
-//              computes with no other group until the partial results are merged. No loop over tiles while 512 keys
-//              are enough: one load, one QK^T, one softmax, one PV.
-//   pdl        key_split, launched so that its blocks may start while the kernel before it drains (programmatic
-//              dependent launch, sm_90 and later): the launch gap and the block's prologue overlap with that tail.
-//   split_kv   key_split for few rows and many keys, where even 32 rows a block leave SMs idle: the keys are split over
-//              blocks too, and a second kernel combines what they found (Flash-Decoding).
+//   key_split  a block takes 32 query rows, so that 128 blocks fill 132 SMs, and splits the keys over its
+//              warps: each group of two warps has 128 keys of its own, its own part of shared memory and
+//              its own barrier, and computes with no other group until the partial results are merged. No
+//              loop over tiles while 512 keys are enough: one load, one QK^T, one softmax, one PV.
+//   pdl        key_split, launched so that its blocks may start while the kernel before it drains
+//              (programmatic dependent launch, sm_90 and later): the launch gap and the block's prologue
+//              overlap with that tail.
+//   split_kv   key_split for few rows and many keys, where even 32 rows a block leave SMs idle: the keys
+//              are split over blocks too, and a second kernel combines what they found (Flash-Decoding).
 //
 // These run on sm_80 and later. What only Hopper has is in kernel_wgmma.cu and kernel_long.cu.
 #include <cuda_fp16.h>
@@ -71,8 +72,9 @@ static_assert(kKeyGroups * kBlockQ * (128 + kPartialPad) * sizeof(float) <= kTil
               "the partial results reuse the tiles' memory");
 
 // [parts]
-// How split_kv splits keys: part i of `parts` has those of `part_passes` passes. What it finds for row r of all
-// heads' rows, divided by its own sum, is o[i * rows + r], and log2 of its sum of exponentials lse[i * rows + r].
+// How split_kv splits keys: part i of `parts` has those of `part_passes` passes. What it finds for row r of
+// all heads' rows, divided by its own sum, is o[i * rows + r]; log2 of its sum of exponentials is
+// lse[i * rows + r].
 struct Parts {
   int parts, part_passes;
   float* o;
@@ -329,7 +331,8 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(Parts parts, i
   for (int part = 0; part < parts.parts; ++part) {
     const size_t slot = size_t(part) * rows + row;
     const float lse = parts.lse[slot];
-    const float weight = lse == -INFINITY ? 0.f : ex2_approx(lse - m);  // a part that this row sees nothing of
+    const float weight =
+        lse == -INFINITY ? 0.f : ex2_approx(lse - m);  // a part that this row sees nothing of
     const float4 o = *reinterpret_cast<const float4*>(parts.o + slot * kHeadDim + column);
     l += weight;
     sum.x += weight * o.x;
@@ -396,7 +399,8 @@ cudaError_t split_kv(const Problem& p, const Tensors& t, void* workspace, cudaSt
   const KeyParts split = key_parts(p);
   Parts parts = {split.parts, split.part_passes, static_cast<float*>(workspace), nullptr};
   parts.lse = parts.o + std::size_t(parts.parts) * p.batch * p.heads * p.seq_q * p.head_dim;
-  return p.head_dim == 64 ? launch_split_kv<64>(p, t, parts, stream) : launch_split_kv<128>(p, t, parts, stream);
+  return p.head_dim == 64 ? launch_split_kv<64>(p, t, parts, stream)
+                          : launch_split_kv<128>(p, t, parts, stream);
 }
 
 }  // namespace attention::tuned

@@ -1,19 +1,20 @@
-// 05_tuned, the headline shape on Hopper. With one query row block of 64 rows (the m64 of wgmma) a warpgroup, up to
-// 512 keys are one pass: no loop over tiles, the whole row of scores in registers. What is left is a chain of
-// latencies, and each variant shortens one link of it:
+// 05_tuned, the headline shape on Hopper. With one query row block of 64 rows (the m64 of wgmma) a warpgroup,
+// up to 512 keys are one pass: no loop over tiles, the whole row of scores in registers. What is left is a
+// chain of latencies, and each variant shortens one link of it:
 //
-//   wgmma        a block of four warpgroups has 64 rows, each warpgroup 128 keys of its own; TMA brings the tiles,
-//                wgmma multiplies straight from them, and shared memory, which bounded the mma.sync kernels, carries
-//                a quarter of the bytes. But 64 blocks leave half of the SMs idle.
-//   cluster      the keys of a row block are split once more, over the two blocks of a cluster: 128 blocks. Each sends
-//                the other 4 KB, the half of its result that is not its own to write, from registers to shared memory
-//                of the other SM.
-//   exp_poly     one exponential in eight on the FMA units, the others on the special function unit, which is what
-//                the softmax waits for
+//   wgmma        a block of four warpgroups has 64 rows, each warpgroup 128 keys of its own; TMA brings the
+//                tiles, wgmma multiplies straight from them, and shared memory, which bounded the mma.sync
+//                kernels, carries a quarter of the bytes. But 64 blocks leave half of the SMs idle.
+//   cluster      the keys of a row block are split once more, over the two blocks of a cluster: 128 blocks.
+//                Each sends the other 4 KB, the half of its result that is not its own to write, from
+//                registers to shared memory of the other SM.
+//   exp_poly     one exponential in eight on the FMA units, the others on the special function unit, which
+//                is what the softmax waits for
 //   cluster_pdl  launched so that its blocks may start while the kernel before it drains
 //
-// How wgmma holds matrices, and what a tile is: attention/hopper.cuh. Of an accumulator, row 16 w + lane / 4 of warp w
-// has [4 j] and [4 j + 1], eight rows further down [4 j + 2] and [4 j + 3]; a row lies in a quad of lanes.
+// How wgmma holds matrices, and what a tile is: attention/hopper.cuh. Of an accumulator, row 16 w + lane / 4
+// of warp w has [4 j] and [4 j + 1], eight rows further down [4 j + 2] and [4 j + 3]; a row lies in a quad of
+// lanes.
 #include <cuda_fp16.h>
 
 #include <cfloat>
@@ -33,7 +34,7 @@ namespace {
 
 constexpr int kHeadDim = 64;
 constexpr int kBlockQ = 64;
-constexpr int kHalfKeys = 64;              // what comes in one copy: the first product starts on the first half
+constexpr int kHalfKeys = 64;  // what comes in one copy: the first product starts on the first half
 constexpr int kGroupKeys = 2 * kHalfKeys;  // of a warpgroup
 constexpr int kMostKeys = 4 * kGroupKeys;  // of the four warpgroups, in one block or in two
 constexpr int kGroupThreads = 128;
@@ -68,41 +69,45 @@ struct RowPairStats {
 template <int kWarpgroups>
 struct Smem {
   alignas(1024) half q[kBlockQ * kHeadDim];
-  // Once a warpgroup has its scores, its keys make room for what it gives to the others: 16 bytes of each thread
-  // for each tile of O.
+  // Once a warpgroup has its scores, its keys make room for what it gives to the others: 16 bytes of each
+  // thread for each tile of O.
   union {
     half k[kGroupKeys * kHeadDim];
     float4 given[kTiles][kGroupThreads];
   } keys[kWarpgroups];
   half v[kWarpgroups][kGroupKeys * kHeadDim];
-  // From the other block of the cluster: results of two warps of each warpgroup, in FP16, and their statistics.
+  // From the other block of the cluster: results of two warps of each warpgroup, in FP16, and their
+  // statistics.
   float4 received[kWarpgroups][2][2][32];
   RowPairStats received_stats[2][8];
   RowPairStats stats[kWarpgroups][kBlockQ / 2];
   Mbarrier q_full, k_full[kWarpgroups][2], v_full[kWarpgroups], received_full, received_stats_full;
 };
 
-// An SM takes one block at a time, by asking for more than half of its shared memory. Where two fit, the blocks of the
-// next call crowd onto the SMs that this one leaves free: 4.8 microseconds a call in place of 3.5.
+// An SM takes one block at a time, by asking for more than half of its shared memory. Where two fit, the
+// blocks of the next call crowd onto the SMs that this one leaves free: 4.8 microseconds a call in place
+// of 3.5.
 constexpr std::size_t kSmemOfOneBlock = 120 * 1024;
 template <int kWarpgroups>
-constexpr std::size_t kSmemBytes =
-    sizeof(Smem<kWarpgroups>) > kSmemOfOneBlock ? sizeof(Smem<kWarpgroups>) : kSmemOfOneBlock;
+constexpr std::size_t kSmemBytes = sizeof(Smem<kWarpgroups>) > kSmemOfOneBlock ? sizeof(Smem<kWarpgroups>)
+                                                                               : kSmemOfOneBlock;
 
 __device__ inline std::uint32_t pack(float low, float high) {
   const half2 pair = __floats2half2_rn(low, high);
   return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
-__device__ inline float2 unpack(float pair) { return __half22float2(reinterpret_cast<const half2&>(pair)); }
+__device__ inline float2 unpack(float pair) {
+  return __half22float2(reinterpret_cast<const half2&>(pair));
+}
 
 // [polynomial]
-// 2^x on the FMA units, x <= 0: 2^(whole part) is made of its exponent, 2^(rest), rest in [-1/2, 1/2], is a polynomial of
-// third degree (relative error 7.5e-5, a sixth of what rounding to half costs; minimax, by Remez's algorithm). As in
-// FlashAttention-4; the method is Cody and Waite's.
+// 2^x on the FMA units, x <= 0: 2^(whole part) is made of its exponent, 2^(rest), rest in [-1/2, 1/2], is a
+// polynomial of third degree (relative error 7.5e-5, a sixth of what rounding to half costs; minimax, by
+// Remez's algorithm). As in FlashAttention-4; the method is Cody and Waite's.
 __device__ inline float exp2_polynomial(float x) {
   constexpr float kRound = 12582912.f;  // 1.5 * 2^23: added, it leaves the whole part in the lowest bits
-  x = x < -126.f ? -126.f : x;  // not fmaxf: what is no number must stay none
+  x = x < -126.f ? -126.f : x;          // not fmaxf: what is no number must stay none
   const float shifted = x + kRound;
   const float rest = x - (shifted - kRound);
   const float power = fmaf(fmaf(fmaf(0.05517167f, rest, 0.24261112f), rest, 0.69326099f), rest, 0.99992807f);
@@ -112,7 +117,7 @@ __device__ inline float exp2_polynomial(float x) {
 
 // kWhole: 512 keys for every row, rows in whole blocks, a positive scale; nothing to mask.
 template <typename Idea, bool kWhole>
-__global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
+__global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, 1)
     headline_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
                     const __grid_constant__ CUtensorMap v_map, Problem p, half* o_gmem) {
   constexpr int kClusterSize = Idea::kClusterSize;
@@ -198,7 +203,8 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
       for (int i = 0; i < kHalfKeys / 2; ++i) {
         const int row = first_row + warp * 16 + quad + i / 2 % 2 * 8;
         const int key = first_key + half_tile * kHalfKeys + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in here.
+        // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes
+        // in here.
         if (!(p.scale > 0.f)) s[half_tile][i] *= exponent_scale;
         if (row >= p.seq_q || key >= visible_keys(p, row)) s[half_tile][i] = -INFINITY;
       }
@@ -213,7 +219,8 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
   if (!kWhole && !(p.scale > 0.f)) exponent_scale = 1.f;
   for (int r = 0; r < 2; ++r) {
     m_i[r] = warp_reduce_max<4>(m_i[r]) * exponent_scale;
-    if constexpr (!kWhole) m_i[r] = fmaxf(m_i[r], -FLT_MAX);  // of a row that sees no key here: -inf - -inf is no number
+    if constexpr (!kWhole)
+      m_i[r] = fmaxf(m_i[r], -FLT_MAX);  // of a row that sees no key here: -inf - -inf is no number
   }
   // [maximum]
 
@@ -237,7 +244,8 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
     wgmma_fence();
     for (int k = 0; k < kHalfKeys / 16; ++k) {
       wgmma<Major::mn>(o, p_frag[half_tile][k],
-                       wgmma_advance(wgmma_tile(v_smem), half_tile * kHalfBytes + 2048 * k), half_tile + k > 0);
+                       wgmma_advance(wgmma_tile(v_smem), half_tile * kHalfBytes + 2048 * k),
+                       half_tile + k > 0);
     }
     wgmma_commit();
   }
@@ -264,8 +272,8 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
       block.l[r] += weight[group][r] * stats.l[r];
     }
   }
-  // A cluster's block writes half of the rows, those of two warps of each warpgroup, and sends the other half; what is
-  // sent is divided by its sum here, to lie within FP16, what is not, behind the last sum.
+  // A cluster's block writes half of the rows, those of two warps of each warpgroup, and sends the other
+  // half; what is sent is divided by its sum here, to lie within FP16, what is not, behind the last sum.
   const bool sends = kClusterSize > 1 && unsigned(warp / 2) != rank;
   if (sends || kClusterSize == 1) {
     for (int r = 0; r < 2; ++r) {
@@ -285,8 +293,8 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
   // [weights]
 
   // [block_merge]
-  // Each warpgroup keeps some columns of O and gives the rest away; a thread finds in the others' gifts the rows and
-  // columns that it has itself.
+  // Each warpgroup keeps some columns of O and gives the rest away; a thread finds in the others' gifts the
+  // rows and columns that it has itself.
   float kept[kKept][4];
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
@@ -324,16 +332,17 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize* kGroupThreads, 1)
     if (sends) {
 #pragma unroll
       for (int chunk = 0; chunk < 2; ++chunk) {
-        const std::uint32_t pairs[4] = {
-            pack(kept[2 * chunk][0], kept[2 * chunk][1]), pack(kept[2 * chunk][2], kept[2 * chunk][3]),
-            pack(kept[2 * chunk + 1][0], kept[2 * chunk + 1][1]),
-            pack(kept[2 * chunk + 1][2], kept[2 * chunk + 1][3])};
+        const std::uint32_t pairs[4] = {pack(kept[2 * chunk][0], kept[2 * chunk][1]),
+                                        pack(kept[2 * chunk][2], kept[2 * chunk][3]),
+                                        pack(kept[2 * chunk + 1][0], kept[2 * chunk + 1][1]),
+                                        pack(kept[2 * chunk + 1][2], kept[2 * chunk + 1][3])};
         cluster_store_async(cluster_address(&mailbox[chunk][lane], rank ^ 1),
                             make_float4(__uint_as_float(pairs[0]), __uint_as_float(pairs[1]),
                                         __uint_as_float(pairs[2]), __uint_as_float(pairs[3])),
                             cluster_address(&smem.received_full, rank ^ 1));
       }
-      return;  // nothing comes here any more for these warps, and the others wait for what the other block sends
+      return;  // nothing comes here any more for these warps, and the others wait for what the other block
+               // sends
     }
     mbarrier_wait(&smem.received_stats_full, 0);
     const RowPairStats other = smem.received_stats[warp % 2][quad];
@@ -397,9 +406,10 @@ cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t str
   }
   const bool whole = p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
   constexpr int kWarpgroups = 4 / Idea::kClusterSize;
-  return launch_with(std::span(attributes, count), whole ? headline_kernel<Idea, true> : headline_kernel<Idea, false>,
-                     dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads)),
-                     dim3(kWarpgroups * kGroupThreads), kSmemBytes<kWarpgroups>, stream, q_map, k_map, v_map, p, t.o);
+  return launch_with(
+      std::span(attributes, count), whole ? headline_kernel<Idea, true> : headline_kernel<Idea, false>,
+      dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads)),
+      dim3(kWarpgroups * kGroupThreads), kSmemBytes<kWarpgroups>, stream, q_map, k_map, v_map, p, t.o);
 }
 
 }  // namespace

@@ -52,10 +52,11 @@ Support supports_hopper(const Device& device) {
                      std::to_string(device.compute_capability % 10));
 }
 
-// Hopper's variants for the headline shape: one pass over the keys. Here and below, shapes are looked at first, so
-// that a refusal names what can be changed.
+// Hopper's variants for the headline shape: one pass over the keys. Here and below, shapes are looked at
+// first, so that a refusal names what can be changed.
 Support supports_one_pass(const Problem& problem, const Device& device) {
-  if (problem.head_dim != 64) return Support::no("head_dim must be 64, got " + std::to_string(problem.head_dim));
+  if (problem.head_dim != 64)
+    return Support::no("head_dim must be 64, got " + std::to_string(problem.head_dim));
   if (problem.seq_kv > 512) {
     return Support::no("seq_kv must be at most 512, got " + std::to_string(problem.seq_kv));
   }
@@ -72,13 +73,17 @@ Support supports_long(const Problem& problem, const Device& device) {
   return shape.ok ? supports_hopper(device) : shape;
 }
 
-constexpr Techniques kWgmma = {Technique::custom_kernel, Technique::shared_memory_tiling, Technique::fusion,
-                               Technique::xor_swizzle,   Technique::wgmma,                Technique::tma};
+constexpr Techniques kWgmma = {Technique::custom_kernel, Technique::shared_memory_tiling,
+                               Technique::fusion,        Technique::xor_swizzle,
+                               Technique::wgmma,         Technique::tma};
 constexpr Techniques kCluster = kWgmma + Techniques{Technique::cluster_reduction};
-constexpr Techniques kSpecialized = kWgmma + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
+constexpr Techniques kSpecialized =
+    kWgmma + Techniques{Technique::warp_specialization, Technique::setmaxnreg};
 
 // The row blocks taken so far.
-std::size_t counter_bytes(const Problem&) { return sizeof(int); }
+std::size_t counter_bytes(const Problem&) {
+  return sizeof(int);
+}
 
 LaunchFunction chosen;
 
@@ -167,9 +172,9 @@ constexpr Variant kVariants[] = {
 
 cudaError_t chosen(const Problem& problem, const Tensors& tensors, void* workspace, cudaStream_t stream) {
   int device = 0, major = 0, minor = 0;
-  for (const cudaError_t status : {cudaGetDevice(&device),
-                                   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-                                   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)}) {
+  for (const cudaError_t status :
+       {cudaGetDevice(&device), cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)}) {
     if (status != cudaSuccess) return status;
   }
   const std::string_view name = choose(problem, 10 * major + minor);

@@ -45,8 +45,8 @@ TEST_CASE("ten thousand calls give the same bits") {
   Session session(problem, inputs);
   for (const Variant& variant : this_stage().variants) {
     if (!check_support(variant, problem, device).ok) continue;
-    // The emulated device runs blocks in an order that is the same every time unless it is asked otherwise, which
-    // conformance does; a GPU does not.
+    // The emulated device runs blocks in an order that is the same every time unless it is asked otherwise,
+    // which conformance does; a GPU does not.
     const bool default_variant = &variant == &this_stage().default_variant();
     const int calls = device.emulated ? 2 : default_variant ? 10'000 : 500;
     const std::vector<half> first = session.run(variant).o;
@@ -68,7 +68,8 @@ TEST_CASE("ten thousand calls give the same bits") {
 TEST_CASE("keys split over blocks are put together again") {
   // As many parts as there are passes, fewer, and one that begins behind what causal rows see.
   for (const int head_dim : {64, 128}) {
-    require_right(variant_named("split_kv"), {.heads = 2, .seq_q = 1, .seq_kv = 3000, .head_dim = head_dim}, 61);
+    require_right(variant_named("split_kv"), {.heads = 2, .seq_q = 1, .seq_kv = 3000, .head_dim = head_dim},
+                  61);
     require_right(variant_named("split_kv"),
                   {.heads = 8, .kv_heads = 2, .seq_q = 200, .seq_kv = 1400, .head_dim = head_dim}, 62);
     require_right(variant_named("split_kv"),
@@ -87,8 +88,11 @@ TEST_CASE("every choice is a variant that supports the shape") {
       for (const int heads : {1, 8, 200}) {
         for (const int seq_q : {1, 60, 512, 5000}) {
           for (const int seq_kv : {1, 300, 512, 5000}) {
-            const Problem problem(
-                {.heads = heads, .seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim, .causal = seq_q == 60});
+            const Problem problem({.heads = heads,
+                                   .seq_q = seq_q,
+                                   .seq_kv = seq_kv,
+                                   .head_dim = head_dim,
+                                   .causal = seq_q == 60});
             const Variant& choice = variant_named(tuned::choose(problem, capability));
             INFO(choice.name << " for " << describe(problem) << " on compute capability " << capability);
             const Support support = choice.supports(problem, device);
