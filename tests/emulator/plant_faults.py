@@ -55,10 +55,10 @@ MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarri
 
 # Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys for several
 # passes over them; what takes one pass only wants fewer; a persistent kernel wants more row blocks than
-# multiprocessors.
+# multiprocessors, and of few tiles, so that it runs into the one before.
 SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
 SHAPES_OF = {"05_tuned/kernel_wgmma.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
-             "05_tuned/kernel_long.cu": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 300"]}
+             "05_tuned/kernel_long.cu": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 100"]}
 
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 PLAIN_RUNS = 3  # on a GPU, where a race may go either way
