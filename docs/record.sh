@@ -9,8 +9,7 @@ usage: docs/record.sh [FOLDER]
 
 Builds the preset gpu-peers, or gpu where there is no PyTorch, runs its benchmark (about five minutes on an H200) and
 writes FOLDER/<gpu>.json, and the times that 05_tuned chooses by to FOLDER/survey/<gpu>.json; FOLDER is docs/results
-unless given. After it, `report --update`
-and `tests/evidence/evidence.py report --update` refresh the tables.
+unless given. After it, `report --update` and `tests/evidence/evidence.py report --update` refresh the tables.
 
 Where the sources are not a git checkout, ATTENTION_COMMIT says which commit they are. Other arguments of bench can be
 given in ATTENTION_BENCH_ARGS.
