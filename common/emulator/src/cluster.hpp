@@ -21,7 +21,7 @@ class Cluster {
 
   unsigned size() const { return size_; }
   Worker& block(unsigned rank) { return *blocks_[rank]; }
-  /// Whether the cluster's barrier has ended its current phase: all threads that have not returned are there.
+  /// Ends the phase of the cluster's barrier where all threads that have not returned have arrived.
   void check_barrier();
   /// Of all its blocks since the last call.
   std::uint64_t take_switches();
