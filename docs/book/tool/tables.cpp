@@ -78,25 +78,39 @@ void write_counts(const fs::path& folder, const std::string& stage) {
         return requests == 0 ? std::string("-") : std::string(text);
       };
       const std::uint64_t loads = count("global_load_requests"), shared = count("shared_load_requests");
-      const std::uint64_t tensor = count("mma");
-      rows.push_back(
-          {variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>",
-           grouped(count("global_load_bytes") / 1024), each(count("global_load_sectors"), loads),
-           each(count("global_load_sectors_ideal"), loads),
-           shared + count("shared_load_wavefronts") == 0 ? "-" : grouped(count("shared_load_wavefronts")),
-           shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")),
-           tensor == 0 ? "-" : grouped(tensor)});
+      const auto some = [](std::uint64_t what) { return what == 0 ? std::string("-") : grouped(what); };
+      rows.push_back({variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>",
+                      some(count("global_load_bytes") / 1024), each(count("global_load_sectors"), loads),
+                      each(count("global_load_sectors_ideal"), loads), some(count("bulk_bytes") / 1024),
+                      some(count("shared_load_wavefronts")),
+                      shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")),
+                      some(count("shared_store_wavefronts") + count("async_store_wavefronts")),
+                      some(count("mma")), some(count("wgmma"))});
       variant.clear();
     }
   }
   if (rows.empty()) throw std::runtime_error(stage + ": nothing was counted");
-  write_file(folder / ("counts_" + stage + ".html"),
-             table({"variant", "kernel", "KB loaded", "sectors a load", "ideal", "shared wavefronts", "ideal",
-                    "tensor instructions"},
-                   rows, 2,
-                   "Counted by the emulated device while this book was built: one head, 128 queries and "
-                   "keys, head_dim 64. "
-                   "Counts, not times; the full problem has 128 times as many pairs of query and key."));
+  std::vector<std::string> head = {"variant",
+                                   "kernel",
+                                   "KB loaded",
+                                   "sectors a load",
+                                   "ideal",
+                                   "KB by copy engine",
+                                   "wavefronts to read shared",
+                                   "ideal",
+                                   "to write it",
+                                   "mma",
+                                   "wgmma"};
+  for (std::size_t column = head.size(); column-- > 2;) {  // what no kernel of the stage does
+    if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == "-"; })) continue;
+    head.erase(head.begin() + std::ptrdiff_t(column));
+    for (auto& row : rows) row.erase(row.begin() + std::ptrdiff_t(column));
+  }
+  write_file(
+      folder / ("counts_" + stage + ".html"),
+      table(head, rows, 2,
+            "Counted by the emulated device while this book was built: one head of the headline shape, which "
+            "has eight. Counts, not times. Instructions are counted by warp."));
 }
 
 struct Prediction {
