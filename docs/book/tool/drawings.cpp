@@ -207,7 +207,8 @@ void swizzle(const std::filesystem::path& folder) {
   panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
   panel(395, true, "swizzled: place = chunk XOR row % 8");
   d.save(folder, "swizzle",
-         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. <code>ldmatrix</code> "
+         "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. "
+         "<code>ldmatrix</code> "
          "reads one chunk of eight rows at once, "
          "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and "
          "no byte is spent on padding.");
@@ -306,6 +307,103 @@ void pipeline(const std::filesystem::path& folder) {
          "as well.");
 }
 
+// Keys over warpgroups and blocks, and what the blocks of a cluster send each other.
+void cluster(const std::filesystem::path& folder) {
+  Drawing d(760, 400,
+            "Two blocks of a cluster: each has half of the keys, and ends up with half of the rows");
+  constexpr double kBlockX[2] = {20, 400}, kWidth = 340;
+  for (int rank = 0; rank < 2; ++rank) {
+    const double x = kBlockX[rank];
+    d.rect(x, 30, kWidth, 350, "box");
+    d.text(x + kWidth / 2, 22, "block " + std::to_string(rank) + ", on an SM of its own", 13);
+    d.text(x + 12, 54, "Q: the same 64 rows", 12, "start", "small");
+    for (int group = 0; group < 2; ++group) {
+      const int strip = 2 * rank + group;
+      const double gx = x + 12 + group * 162;
+      d.rect(gx, 64, 154, 66, colour(strip));
+      d.text(gx + 77, 84, "warpgroup " + std::to_string(group), 12);
+      d.text(gx + 77, 102, "keys " + std::to_string(128 * strip) + " to " + std::to_string(128 * strip + 127),
+             12);
+      d.text(gx + 77, 120, "S, softmax, O: all 64 rows", 11, "middle", "small");
+      d.arrow(gx + 77, 132, x + kWidth / 2 + (group == 0 ? -30 : 30), 168);
+    }
+    d.text(x + kWidth / 2, 186, "merged in the block: 256 keys", 12);
+    for (int half = 0; half < 2; ++half) {
+      const bool kept = half == rank;
+      const double y = 196 + half * 52;
+      d.rect(x + 70, y, 200, 48, kept ? colour(2 * rank, "") : colour(2 * rank));
+      d.text(x + 170, y + 21, half == 0 ? "rows 0 to 31" : "rows 32 to 63", 12, "middle", kept ? "on" : "");
+      d.text(x + 170, y + 38, kept ? "kept" : "sent, 4 KB", 11, "middle", kept ? "on" : "small");
+    }
+    d.text(x + kWidth / 2, 352, rank == 0 ? "writes rows 0 to 31" : "writes rows 32 to 63", 13);
+    d.text(x + kWidth / 2, 370, "of 512 keys", 11, "middle", "small");
+    d.arrow(x + kWidth / 2, 304, x + kWidth / 2, 334);
+  }
+  d.arrow(kBlockX[0] + 272, 272, kBlockX[1] + 66, 272);
+  d.arrow(kBlockX[1] + 66, 220, kBlockX[0] + 274, 220);
+  d.save(folder, "cluster",
+         "64 query rows and 512 keys on two SMs. Each warpgroup has 128 keys, and all rows. A block merges "
+         "its two "
+         "warpgroups; then the half of the rows that the other block writes goes straight into its shared "
+         "memory.");
+}
+
+// What overlaps in the loop for long sequences: within a warpgroup, and between three of them.
+void overlap(const std::filesystem::path& folder) {
+  Drawing d(760, 400,
+            "Products and softmax of one warpgroup in order, overlapped, and of three taking turns");
+  constexpr double kProduct = 34, kSoftmax = 68, kX = 130, kEnd = 600;
+  const auto bar = [&](double y, double start, double length, const std::string& words, int which,
+                       bool product) {
+    if (start + length > kEnd) return;
+    d.rect(kX + start, y, length - 2, 22, colour(which, product ? "" : " soft"));
+    d.text(kX + start + length / 2 - 1, y + 15, words, 11, "middle", product ? "on" : "");
+  };
+  const auto lanes = [&](double y, const std::string& title) {
+    d.text(20, y, title, 13, "start");
+    d.text(kX - 10, y + 27, "tensor cores", 11, "end", "small");
+    d.text(kX - 10, y + 53, "softmax", 11, "end", "small");
+  };
+  const auto name = [](const char* what, int tile) { return what + std::to_string(tile); };
+
+  lanes(24, "in order: a product, the softmax, the other product");
+  double now = 0;
+  for (int tile = 0; tile < 5; ++tile) {
+    bar(36, now, kProduct, name("S", tile), tile, true);
+    bar(62, now + kProduct, kSoftmax, name("softmax ", tile), tile, false);
+    bar(36, now + kProduct + kSoftmax, kProduct, name("O", tile), tile, true);
+    now += 2 * kProduct + kSoftmax;
+  }
+  lanes(124, "overlap in a warpgroup: O of a tile beside the softmax of the next");
+  bar(136, 0, kProduct, "S0", 0, true);
+  bar(162, kProduct, kSoftmax, "softmax 0", 0, false);
+  now = kProduct + kSoftmax;
+  for (int tile = 0; tile < 6; ++tile) {
+    bar(136, now, kProduct, name("S", tile + 1), tile + 1, true);
+    bar(136, now + kProduct, kProduct, name("O", tile), tile, true);
+    bar(162, now + kProduct, kSoftmax, name("softmax ", tile + 1), tile + 1, false);
+    now += kProduct + kSoftmax;
+  }
+  d.text(20, 224, "the same, and three warpgroups, a colour each, take turns at the tensor cores", 13, "start");
+  d.text(kX - 10, 251, "tensor cores", 11, "end", "small");
+  for (int turn = 0; turn < 9; ++turn) {
+    const int group = turn % 3, tile = turn / 3;
+    const double start = turn * 2 * kProduct;
+    bar(236, start, kProduct, name("S", tile + 1), group, true);
+    bar(236, start + kProduct, kProduct, name("O", tile), group, true);
+    bar(262 + 26 * group, start + kProduct, kSoftmax, name("softmax ", tile + 1), group, false);
+  }
+  for (int group = 0; group < 3; ++group) {
+    d.text(kX - 10, 277 + 26 * group, "softmax of " + std::to_string(group), 11, "end", "small");
+  }
+  d.arrow(kX, 372, kX + kEnd - 20, 372);
+  d.text(kX + kEnd, 376, "time", 12, "middle", "small");
+  d.save(folder, "overlap",
+         "S is the product with K, O the product with V, and the number is the tile's. Bars say in which "
+         "order things "
+         "can happen, not how long they take on any chip.");
+}
+
 }  // namespace
 }  // namespace book
 
@@ -313,7 +411,7 @@ int main(int argc, char** argv) {
   return book::run("book_drawings", [&] {
     if (argc != 2) throw std::runtime_error("usage: book_drawings FOLDER");
     for (const auto draw : {book::hierarchy, book::coalescing, book::tiles, book::banks, book::swizzle,
-                            book::fragments, book::pipeline}) {
+                            book::fragments, book::pipeline, book::cluster, book::overlap}) {
       draw(argv[1]);
     }
   });

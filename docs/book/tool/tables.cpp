@@ -205,7 +205,7 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
     html += table({"variant", "predicted us", "measured us"}, rows, 2,
                   "Headline shape, mode <code>chain</code>, on " + escaped(recorded.gpu) +
                       ", from <code>docs/results/" + escaped(recorded.file) +
-                      "</code>. The predictions are those of the stage's README.md, written first.");
+                      "</code>. The predictions are those of the stage's README.md.");
   }
   write_file(folder / ("prediction_" + stage + ".html"), html);
 }
