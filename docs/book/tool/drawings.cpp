@@ -384,7 +384,8 @@ void overlap(const std::filesystem::path& folder) {
     bar(162, now + kProduct, kSoftmax, name("softmax ", tile + 1), tile + 1, false);
     now += kProduct + kSoftmax;
   }
-  d.text(20, 224, "the same, and three warpgroups, a colour each, take turns at the tensor cores", 13, "start");
+  d.text(20, 224, "the same, and three warpgroups, a colour each, take turns at the tensor cores", 13,
+         "start");
   d.text(kX - 10, 251, "tensor cores", 11, "end", "small");
   for (int turn = 0; turn < 9; ++turn) {
     const int group = turn % 3, tile = turn / 3;
