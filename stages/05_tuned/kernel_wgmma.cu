@@ -3,8 +3,8 @@
 // chain of latencies, and each variant shortens one link of it:
 //
 //   wgmma        a block of four warpgroups has 64 rows, each warpgroup 128 keys of its own; TMA brings the
-//                tiles, wgmma multiplies straight from them, and shared memory, which bounded the mma.sync
-//                kernels, carries a quarter of the bytes. But 64 blocks leave half of the SMs idle.
+//                tiles, wgmma multiplies straight from them. Shared memory, which bounded the mma.sync
+//                kernels, carries half of the bytes a row. But 64 blocks leave half of the SMs idle.
 //   cluster      the keys of a row block are split once more, over the two blocks of a cluster: 128 blocks.
 //                Each sends the other 4 KB, the half of its result that is not its own to write, from
 //                registers to shared memory of the other SM.
