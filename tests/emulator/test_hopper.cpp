@@ -10,33 +10,14 @@
 #include "attention/device_buffer.hpp"
 #include "catch.hpp"
 #include "hopper.hpp"
+#include "operation_test.hpp"
 
 using attention::DeviceBuffer;
-using attention::RawDeviceBuffer;
+using namespace operation_test;
 using hopper::Box;
 using hopper::Operand;
 
 namespace {
-
-constexpr auto kBands = RawDeviceBuffer::Guards::bands;
-
-void run(cudaError_t launched) {
-  CUDA_CHECK(launched);
-  CUDA_CHECK(cudaDeviceSynchronize());
-}
-
-template <typename T>
-DeviceBuffer<T> on_device(const std::vector<T>& values) {
-  return DeviceBuffer<T>(std::span<const T>(values));
-}
-
-// Whole numbers of at most 4: sums of 64 products are exact in FP32 whatever the order.
-std::vector<half> small_numbers(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<half> values(count);
-  for (half& value : values) value = __float2half(float(int(random() % 9) - 4));
-  return values;
-}
 
 std::vector<half> numbered(std::size_t count) {
   std::vector<half> values(count);

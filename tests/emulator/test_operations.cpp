@@ -8,34 +8,11 @@
 
 #include "attention/device_buffer.hpp"
 #include "catch.hpp"
+#include "operation_test.hpp"
 #include "operations.hpp"
 
 using attention::DeviceBuffer;
-using attention::RawDeviceBuffer;
-
-namespace {
-
-constexpr auto kBands = RawDeviceBuffer::Guards::bands;
-
-void run(cudaError_t launched) {
-  CUDA_CHECK(launched);
-  CUDA_CHECK(cudaDeviceSynchronize());
-}
-
-template <typename T>
-DeviceBuffer<T> on_device(const std::vector<T>& values) {
-  return DeviceBuffer<T>(std::span<const T>(values));
-}
-
-// Whole numbers of at most 4: products and sums of a few dozen are exact in FP16 whatever the order.
-std::vector<half> small_numbers(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<half> values(count);
-  for (half& value : values) value = __float2half(float(int(random() % 9) - 4));
-  return values;
-}
-
-}  // namespace
+using namespace operation_test;
 
 TEST_CASE("shuffles of every kind, width and distance") {
   std::vector<float> values(32);
