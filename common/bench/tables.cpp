@@ -148,6 +148,13 @@ std::string stage_table(const Results& results, const std::string& stage) {
   return any ? text + "\n" + modes : kNothing;
 }
 
+// TFLOP/s of "stage/variant" or "pytorch/back end" at a shape.
+std::string rate(const Results& results, const std::string& who, const std::string& shape) {
+  const std::size_t slash = who.find('/');
+  const Measurement* found = results.find({who.substr(0, slash), who.substr(slash + 1), shape, "chain"});
+  return found && found->tflops ? digits(*found->tflops) : "-";
+}
+
 std::string shapes_table(const Results& results) {
   // Shapes with a time of at least two contestants, in the file's order; the headline has tables of its own.
   std::vector<std::string> shapes, contestants;
@@ -172,9 +179,7 @@ std::string shapes_table(const Results& results) {
   for (const std::string& shape : shapes) {
     cells = {shape};
     for (const std::string& who : contestants) {
-      const std::size_t slash = who.find('/');
-      const Measurement* found = results.find({who.substr(0, slash), who.substr(slash + 1), shape, "chain"});
-      cells.push_back(found && found->tflops ? digits(*found->tflops) : "-");
+      cells.push_back(rate(results, who, shape));
     }
     text += row(cells);
   }
@@ -185,7 +190,6 @@ std::string shapes_table(const Results& results) {
 std::string large_table(const Results& results) {
   std::string text;
   for (const int head_dim : {64, 128}) {
-    std::vector<const Measurement*> measured;
     std::vector<std::string> shapes, contestants;
     const auto add_once = [](std::vector<std::string>& list, const std::string& item) {
       if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
@@ -197,7 +201,6 @@ std::string large_table(const Results& results) {
             p->batch * p->seq_q != 16384 || p->heads * p->head_dim != 2048) {
           continue;
         }
-        measured.push_back(&measurement);
         add_once(shapes, measurement.name.shape);
         add_once(contestants, measurement.name.who + "/" + measurement.name.variant);
       }
@@ -210,17 +213,10 @@ std::string large_table(const Results& results) {
     }
     if (!text.empty()) text += "\n";
     text += heading(cells);
-    const auto find = [&](const std::string& who, const std::string& shape) -> const Measurement* {
-      const auto found = std::find_if(measured.begin(), measured.end(), [&](const Measurement* any) {
-        return any->name.who + "/" + any->name.variant == who && any->name.shape == shape;
-      });
-      return found == measured.end() ? nullptr : *found;
-    };
     for (const std::string& who : contestants) {
       cells = {code(who)};
       for (const std::string& shape : shapes) {
-        const Measurement* found = find(who, shape);
-        cells.push_back(found && found->tflops ? digits(*found->tflops) : "-");
+        cells.push_back(rate(results, who, shape));
       }
       text += row(cells);
     }

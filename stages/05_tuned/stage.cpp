@@ -20,10 +20,20 @@ LaunchFunction tma_pipeline, warp_specialized, ping_pong, intra_overlap, persist
 
 namespace {
 
+std::string capability_in_words(const Device& device) {
+  return device.name + " has " + std::to_string(device.compute_capability / 10) + "." +
+         std::to_string(device.compute_capability % 10);
+}
+
+Support supports_head_dim(const Problem& problem) {
+  if (problem.head_dim == 64 || problem.head_dim == 128) return Support::yes();
+  return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+}
+
+// Also what `chosen` asks for: every choice can do the shapes that key_split can, and is made only for
+// devices that have what it needs.
 Support supports_key_split(const Problem& problem, const Device& device) {
-  if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
-  }
+  if (const Support head_dim = supports_head_dim(problem); !head_dim.ok) return head_dim;
   const std::size_t smem = smem_bytes(problem.head_dim);
   if (smem > device.smem_per_block_bytes) {
     return Support::no("needs " + bytes_in_words(smem) + " of shared memory a block, " + device.name +
@@ -34,9 +44,8 @@ Support supports_key_split(const Problem& problem, const Device& device) {
 
 Support supports_pdl(const Problem& problem, const Device& device) {
   if (device.compute_capability < 90) {
-    return Support::no("programmatic dependent launch needs compute capability 9.0, " + device.name +
-                       " has " + std::to_string(device.compute_capability / 10) + "." +
-                       std::to_string(device.compute_capability % 10));
+    return Support::no("programmatic dependent launch needs compute capability 9.0, " +
+                       capability_in_words(device));
   }
   return supports_key_split(problem, device);
 }
@@ -47,9 +56,8 @@ constexpr Techniques kKeySplit = {Technique::custom_kernel, Technique::shared_me
 
 Support supports_hopper(const Device& device) {
   if (device.compute_capability == 90) return Support::yes();
-  return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " + device.name + " has " +
-                     std::to_string(device.compute_capability / 10) + "." +
-                     std::to_string(device.compute_capability % 10));
+  return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " +
+                     capability_in_words(device));
 }
 
 // Hopper's variants for the headline shape: one pass over the keys. Here and below, shapes are looked at
@@ -66,9 +74,7 @@ Support supports_one_pass(const Problem& problem, const Device& device) {
 
 // The variants for large shapes.
 Support supports_long(const Problem& problem, const Device& device) {
-  if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
-  }
+  if (const Support head_dim = supports_head_dim(problem); !head_dim.ok) return head_dim;
   const Support shape = supports_usual_shapes(problem, device);
   return shape.ok ? supports_hopper(device) : shape;
 }
@@ -90,11 +96,6 @@ LaunchFunction chosen;
 // Whatever the choice falls on, which depends on the device.
 std::size_t chosen_workspace_bytes(const Problem& problem) {
   return std::max(counter_bytes(problem), split_kv_workspace_bytes(problem));
-}
-
-// Every choice can do what key_split can, and asks for no more of a device that it is made for.
-Support supports_chosen(const Problem& problem, const Device& device) {
-  return supports_key_split(problem, device);
 }
 
 constexpr Variant kVariants[] = {
@@ -166,7 +167,7 @@ constexpr Variant kVariants[] = {
      .techniques = kCluster - Techniques{Technique::fusion} +
                    Techniques{Technique::programmatic_dependent_launch, Technique::multi_kernel},
      .launch = chosen,
-     .supports = supports_chosen,
+     .supports = supports_key_split,
      .workspace_bytes = chosen_workspace_bytes},
 };
 
