@@ -35,6 +35,7 @@ METRICS = {
     "smsp__sass_inst_executed_op_ldgsts.sum": ["cp_async"],
     "smsp__sass_inst_executed_op_ldsm.sum": ["ldmatrix"],
     "sm__inst_executed_pipe_tensor_op_hmma.sum": ["mma"],
+    "sm__inst_executed_pipe_tensor_op_gmma.sum": ["wgmma"],
 }
 ALLOWED = 0.01  # of the GPU's count
 

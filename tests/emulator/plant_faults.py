@@ -62,9 +62,9 @@ SHAPES_OF = {"05_tuned/kernel_wgmma.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
 
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 PLAIN_RUNS = 3  # on a GPU, where a race may go either way
-PLAIN_SECONDS, TOOL_SECONDS = 15, 120  # after which a program is said not to end
+PLAIN_SECONDS, TOOL_SECONDS = 15, 90  # after which a program is said not to end
 ENDLESS = "does not end"
-HANGING_JOBS = 4  # at a time: kernels that hang share the GPU with each other
+HANGING_JOBS = 8  # at a time: kernels that hang share the GPU with each other
 
 
 @dataclasses.dataclass
@@ -172,7 +172,11 @@ def verdict(status, out, err):
     kinds = sorted({line.split(": ")[1] for line in err.splitlines() if re.match(r"\S+:\d+: ", line)})
     if kinds:
         return ", ".join(kinds)
-    return "wrong result" if "WRONG" in out else f"exit {status}"
+    if "WRONG" in out:
+        return "wrong result"
+    # A CUDA call's error, below the variant's line: "    session.cpp:123: cudaDeviceSynchronize(): an illegal ..."
+    errors = re.findall(r"^ +\S+:\d+: .*: (.+)$", out, re.M)
+    return errors[0] if errors else f"exit {status}"
 
 
 # ---- On the emulated device ----
@@ -213,7 +217,9 @@ def reported_places(log):
     found = set()
     for block in re.split(r"^========= *$|(?=^========= (?:Error|Warning):)", log, flags=re.M):
         places = re.findall(r" at .* in (?:\S*/)?(\w+\.\w+:\d+)", block)
-        words = re.findall(r"^========= ((?:Error|Fatal|Invalid|Barrier|Uninitialized|Divergent)\b.*)", block, re.M)
+        # But not that the program ended badly, or that the tool did not get hold of it.
+        words = re.findall(r"^========= ((?:Error(?!: process|: No attachable)|Fatal|Invalid|Barrier|Uninitialized|"
+                           r"Divergent)\b.*)", block, re.M)
         if places:
             found.add(" and ".join(places))
         elif words:
@@ -221,10 +227,12 @@ def reported_places(log):
     return found
 
 
-def sanitize(tool, program, options, folder, timeout):
+def sanitize(tool, program, options, folder):
+    """Returns what the tool reports, and whether it had to be killed."""
     log = folder / f"{tool}.log"
-    run(["compute-sanitizer", "--tool", tool, "--log-file", str(log), str(program), *options], timeout)
-    return log.read_text() if log.exists() else ""
+    status, _, _ = run(["compute-sanitizer", "--tool", tool, "--print-limit", "2000", "--log-file", str(log),
+                        str(program), *options], TOOL_SECONDS)
+    return reported_places(log.read_text(errors="replace") if log.exists() else ""), status is None
 
 
 def gpu_build(build, mutant, folder):
@@ -248,44 +256,51 @@ def gpu_outcome(program, mutant, clean, folder):
                 return {**row, "plain": ENDLESS, **{tool: None for tool in TOOLS}}
         bad = [v for v in verdicts if v]
         row["plain"] = f"{bad[0]}, {len(bad)} of {PLAIN_RUNS}" if bad else ""
+        row["killed"] = []  # tools that neither ended nor reported anything: slow, or hanging
         for tool in TOOLS:
-            log = sanitize(tool, program, options, folder, TOOL_SECONDS)
-            row[tool] = sorted(reported_places(log) - set(clean[shape][tool]))
+            places, killed = sanitize(tool, program, options, folder)
+            row[tool] = sorted(places - set(clean[shape][tool]))
+            if killed and not row[tool]:
+                row["killed"].append(tool)
         if bad or any(row[tool] for tool in TOOLS):
             break
     return row
 
 
-def gpu_clean(build, stage, shape, pool, folder):
-    """What each tool says of the unchanged program; racecheck does not say quite the same each time."""
+def gpu_clean(build, stage, shape, tool, folder):
+    """What a tool says of the unchanged program; racecheck does not say quite the same each time."""
     program, options = build / "bin" / stage, [*options_of(shape), "--no-time"]
     wrong = verdict(*run([str(program), *options], PLAIN_SECONDS))
     if wrong:
         raise SystemExit(f"{stage} as it is: {wrong}; nothing can be learnt from its mutants")
-
-    def places(tool):
-        at = pathlib.Path(tempfile.mkdtemp(prefix=f"clean_{stage}_", dir=folder))
-        return reported_places(sanitize(tool, program, options, at, TOOL_SECONDS))
-    runs = {tool: [pool.submit(places, tool) for _ in range(PLAIN_RUNS)] for tool in TOOLS}
-    return {tool: sorted(set().union(*(run.result() for run in runs[tool]))) for tool in TOOLS}
+    places, killed = sanitize(tool, program, options, pathlib.Path(tempfile.mkdtemp(prefix="clean_", dir=folder)))
+    if killed:
+        print(f"{tool} takes more than {TOOL_SECONDS} s for {stage} {shape}", file=sys.stderr, flush=True)
+    return places
 
 
 def record_gpu(build, mutants, jobs, logs):
     folder = pathlib.Path(logs)
+    clean, rows = {}, [None] * len(mutants)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        runs = {(stage, shape, tool): [pool.submit(gpu_clean, build, stage, shape, tool, folder)
+                                       for _ in range(PLAIN_RUNS)]
+                for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in m.source.shapes()})
+                for tool in TOOLS}
         programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
-        clean = {}
-        for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in m.source.shapes()}):
-            clean.setdefault(stage, {})[shape] = gpu_clean(build, stage, shape, pool, folder)
-    rows = [None] * len(mutants)
+        for (stage, shape, tool), places in runs.items():
+            found = sorted(set().union(*(run.result() for run in places)))
+            clean.setdefault(stage, {}).setdefault(shape, {})[tool] = found
+    # Each thing as soon as it is known, for a run that is cut short.
+    print(json.dumps({"clean": clean}), flush=True)
+
+    def outcome(i):
+        mutant = mutants[i]
+        rows[i] = gpu_outcome(programs[i], mutant, clean[mutant.source.stage], folder / str(i))
+        print(json.dumps(rows[i]), flush=True)
     for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
-        chosen = [i for i, mutant in enumerate(mutants) if (mutant.without in MAY_HANG) == hang]
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            outcomes = pool.map(lambda i: gpu_outcome(programs[i], mutants[i], clean[mutants[i].source.stage],
-                                                      folder / str(i)), chosen)
-            for i, row in zip(chosen, outcomes):
-                rows[i] = row
-                print(row, flush=True)
+            list(pool.map(outcome, [i for i in range(len(mutants)) if (mutants[i].without in MAY_HANG) == hang]))
     version = subprocess.run(["compute-sanitizer", "--version"], text=True, stdout=subprocess.PIPE).stdout
     nvcc = subprocess.run(["nvcc", "--version"], text=True, stdout=subprocess.PIPE).stdout
     return {"device": gpu_name(), "cuda": re.search(r"release ([\d.]+)", nvcc).group(1),
