@@ -5,9 +5,11 @@ import hashlib
 import json
 import pathlib
 import re
-import struct
 import subprocess
+import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "common"))
+from machine_code import code_sections
 
 NO_NVCC = "no nvcc of the CUDA Toolkit 13, so no machine code and no launches"
 
@@ -152,22 +154,6 @@ def read_kernels(source):
     return {name: Kernel(name, short_name(name), bodies[name], sass[name], code[name], int(spilled[name]),
                          [array for array in arrays if re.search(rf"\b{array}\b", bodies[name])])
             for name in code}
-
-
-def code_sections(elf):
-    """The bytes of every `.text.<kernel>` of a 64-bit ELF file."""
-    table, = struct.unpack_from("<Q", elf, 0x28)
-    size, count, names_index = struct.unpack_from("<HHH", elf, 0x3a)
-    # Of a section header: name, type, flags, address, offset, size.
-    sections = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
-    names = sections[names_index][4]
-    code = {}
-    for section in sections:
-        start = names + section[0]
-        name = elf[start:elf.index(b"\0", start)].decode()
-        if name.startswith(".text."):
-            code[name[len(".text."):]] = elf[section[4]:section[4] + section[5]]
-    return code
 
 
 @functools.lru_cache(maxsize=None)

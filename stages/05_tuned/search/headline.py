@@ -1,0 +1,170 @@
+"""The headline shape: what `cluster_pdl` could do otherwise, all of it in the code of one block."""
+
+from space import Knob, Space
+
+POLYNOMIAL = "const bool on_fma_units = Idea::kPolynomial && i / 4 % 4 == 0;"
+
+ONE_MAXIMUM = """#pragma unroll
+    for (int i = 0; i < kHalfKeys / 2; ++i) m_i[i / 2 % 2] = fmaxf(m_i[i / 2 % 2], s[half_tile][i]);
+"""
+
+
+def maxima(chains):
+    """Shorter chains of instructions that wait for one another."""
+    return [(ONE_MAXIMUM, f"""float part[2][{chains}];
+#pragma unroll
+    for (int i = 0; i < kHalfKeys / 2; ++i) {{
+      float& largest = part[i / 2 % 2][(i / 4 * 2 + i % 2) % {chains}];
+      largest = i / 4 * 2 + i % 2 < {chains} ? s[half_tile][i] : fmaxf(largest, s[half_tile][i]);
+    }}
+    for (int r = 0; r < 2; ++r) {{
+#pragma unroll
+      for (int c = 0; c < {chains}; ++c) m_i[r] = fmaxf(m_i[r], part[r][c]);
+    }}
+""")]
+
+
+TRIGGER = "  if constexpr (Idea::kDependent) grid_dependency_launch();\n"
+
+
+def trigger_before(place):
+    return [(TRIGGER, ""), (place, TRIGGER + place)]
+
+
+PREFETCH = """    tensor_map_prefetch(&q_map);
+    tensor_map_prefetch(&k_map);
+    tensor_map_prefetch(&v_map);
+"""
+
+V_SMEM = "  half* v_smem = smem.v[warpgroup];\n"
+
+LOADS_Q = """    mbarrier_arrive_expect(&smem.q_full, kQBytes);
+    tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);
+"""
+LOADS_KEYS = """    for (int half_tile = 0; half_tile < 2; ++half_tile) {
+      for (int group = 0; group < kWarpgroups; ++group) {
+        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+"""
+LOADS_VALUES = """    for (int group = 0; group < kWarpgroups; ++group) {
+      mbarrier_arrive_expect(&smem.v_full[group], 2 * kHalfBytes);
+"""
+INITIALISES = """    for (int group = 0; group < kWarpgroups; ++group) {
+      for (int half_tile = 0; half_tile < 2; ++half_tile) mbarrier_init(&smem.k_full[group][half_tile], 1);
+"""
+OWN_GROUP = "for (int group = warpgroup; group <= warpgroup; ++group) {"
+
+OUTPUT_LOOP = """  for (int half_tile = 0; half_tile < 2; ++half_tile) {
+#pragma unroll
+    for (int i = 0; i < kHalfKeys / 2; i += 2) {
+"""
+VALUES_WAIT = "    if (half_tile == 0) mbarrier_wait(&smem.v_full[warpgroup], 0);\n"
+OUTPUT_PRODUCTS = "    for (int k = 0; k < kHalfKeys / 16; ++k) {\n"
+
+STORE = """    if (!kWhole && row >= p.seq_q) continue;
+    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
+    for (int tile = 0; tile < kKept; ++tile) {
+      *reinterpret_cast<std::uint32_t*>(row_gmem + (warpgroup * kKept + tile) * 8 + lane % 4 * 2) =
+          pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
+    }
+"""
+STORE_BY_16 = """    std::uint32_t own[kKept];
+    for (int tile = 0; tile < kKept; ++tile) own[tile] = pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
+    // A quad transposes its 4 x 4 pairs: lane j then has the eight columns of tile j.
+    const bool odd = lane % 2 == 1, upper = lane % 4 >= 2;
+    for (int pair = 0; pair < 4; pair += 2) {
+      std::uint32_t& given = own[odd ? pair : pair + 1];
+      given = __shfl_xor_sync(kWholeWarp, given, 1);
+    }
+    for (int pair = 0; pair < 2; ++pair) {
+      std::uint32_t& given = own[upper ? pair : pair + 2];
+      given = __shfl_xor_sync(kWholeWarp, given, 2);
+    }
+    if (!kWhole && row >= p.seq_q) continue;
+    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
+    *reinterpret_cast<uint4*>(row_gmem + (warpgroup * kKept + lane % 4) * 8) =
+        make_uint4(own[0], own[1], own[2], own[3]);
+"""
+
+SPACE = Space(
+    stage="05_tuned",
+    source="kernel_wgmma.cu",
+    variant="cluster_pdl",
+    leave_out=[(r"launch_headline<(Wgmma|Cluster|ExpPoly)>\(p", "launch_headline<ClusterPdl>(p")],
+    shape="",
+    checked=["", "--seq-q 70 --seq-kv 500 --heads 3", "--seq-q 200 --seq-kv 300 --heads 4 --kv-heads 2 --causal",
+             "--seq-q 130 --seq-kv 512 --scale -0.5", "--seq-q 512 --scale 2"],
+    knobs=[
+        Knob("exponentials on the FMA units", {
+            "1 in 8": [],
+            "none": [(POLYNOMIAL, POLYNOMIAL.replace("i / 4 % 4 == 0", "false"))],
+            "1 in 16": [(POLYNOMIAL, POLYNOMIAL.replace("% 4 ==", "% 8 =="))],
+            "1 in 4": [(POLYNOMIAL, POLYNOMIAL.replace("% 4 ==", "% 2 =="))],
+            "3 in 8": [(POLYNOMIAL, POLYNOMIAL.replace("== 0", "!= 0"))],
+            "1 in 2": [(POLYNOMIAL, POLYNOMIAL.replace("i / 4 % 4 == 0", "true"))]}),
+        Knob("maxima a row, before they are joined", {"1": [], "2": maxima(2), "4": maxima(4)}),
+        Knob("sums a row, before they are joined", {
+            "1": [],
+            "2": [("float l_i[2] = {0.f, 0.f};", "float l_i[2] = {0.f, 0.f}, l_other[2] = {0.f, 0.f};"),
+                  ("l_i[r] += low + high;", "(i / 4 % 2 == 0 ? l_i : l_other)[r] += low + high;"),
+                  ("warp_reduce_sum<4>(l_i[r])", "warp_reduce_sum<4>(l_i[r] + l_other[r])")]}),
+        Knob("the next launch may begin", {
+            "behind the requests": [],
+            "at once": trigger_before("  half* k_smem = smem.keys[warpgroup].k;\n"),
+            "behind the scores": trigger_before("  float m_i[2] = {-INFINITY, -INFINITY};\n"),
+            "behind the exponentials": trigger_before("  // While the last products run:")}),
+        Knob("tensor maps are prefetched", {
+            "by the thread that asks": [],
+            "by another warp": [(PREFETCH, ""),
+                                (V_SMEM, f"{V_SMEM}  if (threadIdx.x == 64) {{\n{PREFETCH}  }}\n")],
+            "not": [(PREFETCH, "")]}),
+        Knob("who asks for tiles, in which order", {
+            "one thread: Q, K by halves, V": [],
+            "one thread: K by halves, Q, V": [(LOADS_Q, ""), (LOADS_VALUES, LOADS_Q + LOADS_VALUES)],
+            "one thread: Q, then K and V of one warpgroup after the other": [
+                (LOADS_KEYS, """    for (int group = 0; group < kWarpgroups; ++group) {
+      for (int half_tile = 0; half_tile < 2; ++half_tile) {
+        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+""")],
+            "a thread of each warpgroup its own": [
+                ("  // [load]\n  if (threadIdx.x == 0) {", "  // [load]\n  if (group_thread == 0) {"),
+                (INITIALISES, INITIALISES.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
+                (LOADS_KEYS, LOADS_KEYS.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
+                (LOADS_VALUES, LOADS_VALUES.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
+                ("    mbarrier_init(&smem.q_full, 1);\n", "    if (warpgroup == 0) mbarrier_init(&smem.q_full, 1);\n"),
+                ("    mbarrier_init(&smem.received_full, 1);\n    mbarrier_init(&smem.received_stats_full, 1);\n",
+                 "    if (warpgroup == 0) mbarrier_init(&smem.received_full, 1);\n"
+                 "    if (warpgroup == 0) mbarrier_init(&smem.received_stats_full, 1);\n"),
+                ("    if constexpr (kClusterSize > 1) {\n      mbarrier_arrive_expect(&smem.received_full",
+                 "    if (warpgroup == 0) {\n      mbarrier_arrive_expect(&smem.received_full"),
+                (LOADS_Q, f"    if (warpgroup == 0) {{\n{LOADS_Q}    }}\n")]}),
+        Knob("maxima begin", {
+            "with half of the scores": [],
+            "with all of them": [("wgmma_wait<1>(s[0]);", "wgmma_wait<0>(s[0], s[1]);"),
+                                 ("  wgmma_wait<0>(s[1]);\n", "")]}),
+        Knob("products with V begin", {
+            "with half of P": [],
+            "with all of it": [(VALUES_WAIT, "  }\n  mbarrier_wait(&smem.v_full[warpgroup], 0);\n#pragma unroll\n"
+                                             "  for (int half_tile = 0; half_tile < 2; ++half_tile) {\n")],
+            "with a quarter": [
+                (OUTPUT_LOOP, """  for (int quarter = 0; quarter < 4; ++quarter) {
+    const int half_tile = quarter / 2, part = quarter % 2;
+#pragma unroll
+    for (int i = part * kHalfKeys / 4; i < (part + 1) * kHalfKeys / 4; i += 2) {
+"""),
+                (VALUES_WAIT, VALUES_WAIT.replace("half_tile", "quarter")),
+                (OUTPUT_PRODUCTS, "    for (int k = part * kHalfKeys / 32; k < (part + 1) * kHalfKeys / 32; ++k) {\n")]}),
+        Knob("blocks beside each other have", {
+            "one head": [],
+            "one row block": [
+                ("blockIdx.x / kClusterSize * kBlockQ", "blockIdx.y * kBlockQ"),
+                ("const int head = blockIdx.y;", "const int head = blockIdx.x / kClusterSize;"),
+                ("dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads))",
+                 "dim3(unsigned(heads) * Idea::kClusterSize, ceil_div(p.seq_q, kBlockQ))")]}),
+        Knob("the other block's barriers are waited for", {
+            "before the merge": [],
+            "behind the scores": [("  if constexpr (kClusterSize > 1) cluster_wait();\n", ""),
+                                  ("  float m_i[2] = {-INFINITY, -INFINITY};\n",
+                                   "  if constexpr (kClusterSize > 1) cluster_wait();\n"
+                                   "  float m_i[2] = {-INFINITY, -INFINITY};\n")]}),
+        Knob("a lane stores", {"4 bytes": [], "16 bytes": [(STORE, STORE_BY_16)]}),
+    ])
