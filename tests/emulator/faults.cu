@@ -261,10 +261,10 @@ __global__ void trapped(const float* in, float* out) {
 }
 
 template <bool kFault>
-__global__ void deep_stack(const float* in, float* out) {
+__global__ void deep_stack(const float* in, float* out) {  // fault: deep_stack
   constexpr int kFloats = kFault ? 200 * 1024 / 4 : 1024;
   volatile float local[kFloats];
-  for (int i = 0; i < kFloats; i += 512) local[kFloats - 1 - i] = in[threadIdx.x];  // fault: deep_stack
+  for (int i = 0; i < kFloats; i += 512) local[kFloats - 1 - i] = in[threadIdx.x];
   out[threadIdx.x] = local[kFloats - 1];
 }
 
