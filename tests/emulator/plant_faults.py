@@ -9,8 +9,9 @@ was. Two machines may take part, since the one with the GPU need not have the em
   plant_faults.py gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer
   plant_faults.py table emulated.json [gpu.json] --out table.md
 
-Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place
-that it does not report of the unchanged program too, since racecheck reports some of those (05_tuned's README).
+Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place, of
+a race a pair of places, that it does not report of the unchanged program too, whatever the shape, and in no other
+source of kernels: racecheck reports races in some unchanged ones (05_tuned's README), and not the same each time.
 
 A statement can be redundant, and a mutant without it right: such survivors are listed, for a person to judge.
 Needs a build with CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the presets make.
@@ -213,18 +214,27 @@ def emulated_outcome(build, mutant):
 # ---- On a GPU ----
 
 def reported_places(log):
-    """The source lines, or pairs of them, that compute-sanitizer reports; its words where it names no line."""
+    """The functions and lines that compute-sanitizer reports, of a race in pairs; its words where it names no line."""
     found = set()
     for block in re.split(r"^========= *$|(?=^========= (?:Error|Warning):)", log, flags=re.M):
-        places = re.findall(r" at .* in (?:\S*/)?(\w+\.\w+:\d+)", block)
+        places = [f"{line} in {function}" for function, line in
+                  re.findall(r" at (.*)\+0x[0-9a-f]+ in (?:\S*/)?(\w+\.\w+:\d+)", block)]
         # But not that the program ended badly, or that the tool did not get hold of it.
         words = re.findall(r"^========= ((?:Error(?!: process|: No attachable)|Fatal|Invalid|Barrier|Uninitialized|"
                            r"Divergent)\b.*)", block, re.M)
-        if places:
-            found.add(" and ".join(places))
+        if "Race reported" in block:
+            found |= {" and ".join(sorted((places[0], other))) for other in places[1:]}
+        elif places:
+            found.add(places[0])
         elif words:
             found.add(words[0])
     return found
+
+
+def of_mutant(places, mutant, sources):
+    """Those that name no other source of kernels: the program runs all kernels of the stage, and one is changed."""
+    others = {source.path.name for source in sources if source.stage == mutant.source.stage} - {mutant.source.path.name}
+    return {place for place in places if not others & set(re.findall(r"(\w+\.cu):", place))}
 
 
 def sanitize(tool, program, options, folder):
@@ -246,7 +256,8 @@ def gpu_build(build, mutant, folder):
     return program
 
 
-def gpu_outcome(program, mutant, clean, folder):
+def gpu_outcome(program, mutant, sources, clean, folder):
+    known = {tool: set().union(*(tools[tool] for tools in clean.values())) for tool in TOOLS}
     for shape in mutant.source.shapes():
         row, options = mutant.row(shape), [*options_of(shape), "--no-time"]
         verdicts = []
@@ -259,7 +270,7 @@ def gpu_outcome(program, mutant, clean, folder):
         row["killed"] = []  # tools that neither ended nor reported anything: slow, or hanging
         for tool in TOOLS:
             places, killed = sanitize(tool, program, options, folder)
-            row[tool] = sorted(places - set(clean[shape][tool]))
+            row[tool] = sorted(of_mutant(places, mutant, sources) - known[tool])
             if killed and not row[tool]:
                 row["killed"].append(tool)
         if bad or any(row[tool] for tool in TOOLS):
@@ -281,6 +292,7 @@ def gpu_clean(build, stage, shape, tool, folder):
 
 def record_gpu(build, mutants, jobs, logs):
     folder = pathlib.Path(logs)
+    sources = [mutant.source for mutant in mutants]
     clean, rows = {}, [None] * len(mutants)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         runs = {(stage, shape, tool): [pool.submit(gpu_clean, build, stage, shape, tool, folder)
@@ -296,7 +308,7 @@ def record_gpu(build, mutants, jobs, logs):
 
     def outcome(i):
         mutant = mutants[i]
-        rows[i] = gpu_outcome(programs[i], mutant, clean[mutant.source.stage], folder / str(i))
+        rows[i] = gpu_outcome(programs[i], mutant, sources, clean[mutant.source.stage], folder / str(i))
         print(json.dumps(rows[i]), flush=True)
     for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -342,8 +354,9 @@ def table(emulated, gpu):
                      "the first does not end.")
         noisy = sorted({f"{tool} on {stage}" for stage, shapes in gpu["clean"].items() for tools in shapes.values()
                         for tool in TOOLS if tools[tool]})
-        notes.append("A tool counts where it reports a place that it does not report of the unchanged program too; "
-                     f"there are such of {', '.join(noisy)}." if noisy else
+        notes.append("A tool counts where it reports a place (of a race, a pair of places) that it does not report of "
+                     "the unchanged program too, nor in another source of kernels. Of unchanged programs there are "
+                     f"reports by {', '.join(noisy)}." if noisy else
                      "No tool reports anything of the unchanged programs.")
     return "\n".join(["# Planted faults, and who catches them", "",
                       "Made by `tests/emulator/plant_faults.py table` from the records beside this file; not edited by "
