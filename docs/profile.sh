@@ -47,21 +47,49 @@ sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active|tensor cores at w
 sm__warps_active.avg.pct_of_peak_sustained_active|warps resident, of the most
 launch__registers_per_thread|registers a thread'
 
+said=$(mktemp)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$said" "$log"' EXIT
 status=0
-ncu --clock-control none --metrics "$(printf '%s' "$counters" | sed '/^$/d; s/|.*//' | paste -sd, -)" \
-  "build/gpu/bin/$stage" --no-check --no-time "$@" >"$log" 2>&1 || status=$?
+ncu --log-file "$log" --clock-control none \
+  --metrics "$(printf '%s' "$counters" | sed '/^$/d; s/|.*//' | paste -sd, -)" \
+  "build/gpu/bin/$stage" --no-check --no-time "$@" >"$said" 2>&1 || status=$?
 if grep -q ERR_NVGPUCTRPERM "$log"; then
   die "this user may not read the GPU's counters; run as root, or load the driver with NVreg_RestrictProfilingToAdminUsers=0" 3
 fi
-# ncu's own words about its progress and its tables' frames are left out.
+if [ $status -ne 0 ]; then
+  cat "$said" >&2
+  grep -q 'returned an error code (2)' "$log" && exit 2  # the program has said what it does not understand
+  cat "$log" >&2
+  die "ncu or the program failed; its words are above" 1
+fi
+head -n 1 "$said"  # the problem and the GPU
+# A kernel's name and launch, then its counters in the order above.
 printf '%s\n' "$counters" | awk -F'|' '
-  FILENAME == "-" { if (NF == 2) called[$1] = $2; next }
-  /^==PROF==/ || /^ *-+ -/ || /^ *-+$/ || /Metric Name +Metric Unit/ || /Section: Command line/ { next }
+  function print_kernel(i) {
+    if (kernel == "") return
+    print "\n" kernel
+    for (i = 1; i <= count; i++) if (metric[i] in value) printf "  %-32s %14s\n", called[i], value[metric[i]]
+    split("", value)
+  }
+  FILENAME == "-" { if (NF == 2) { metric[++count] = $1; called[count] = $2; wanted[$1] = 1 } next }
+  # void name<arguments>(parameters) (grid)x(block), Context 1, Stream 13, ...
+  / \([0-9]+, [0-9]+, [0-9]+\)x\([0-9]+, [0-9]+, [0-9]+\), Context / {
+    print_kernel()
+    match($0, /\([0-9]+, [0-9]+, [0-9]+\)x\([0-9]+, [0-9]+, [0-9]+\), Context /)
+    shape = substr($0, RSTART, RLENGTH - length(", Context "))
+    sub(/\)x\(/, ") blocks of (", shape)
+    kernel = substr($0, 1, RSTART - 2)
+    sub(/\([^()]*\)$/, "", kernel)
+    gsub(/unnamed>::/, "", kernel)  # what ncu leaves of "::(anonymous namespace)::"
+    sub(/^ *(void )?/, "", kernel)
+    kernel = kernel ", " shape " threads"
+    next
+  }
   {
     fields = split($0, field, " ")
-    if (field[1] in called) printf "    %-32s %18s %s\n", called[field[1]], field[fields], (fields > 2 ? field[2] : "")
-    else print
-  }' - "$log"
-[ $status -eq 0 ] || die "ncu or the program failed; its words are above" 1
+    if (!(field[1] in wanted)) next
+    unit = fields > 2 && field[2] ~ /^(%|[KMGT]?byte|[num]?s)$/ ? " " field[2] : ""  # none for numbers of something
+    value[field[1]] = field[fields] unit
+  }
+  END { print_kernel() }' - "$log"
