@@ -47,23 +47,23 @@ sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active|tensor cores at w
 sm__warps_active.avg.pct_of_peak_sustained_active|warps resident, of the most
 launch__registers_per_thread|registers a thread'
 
-said=$(mktemp)
 log=$(mktemp)
-trap 'rm -f "$said" "$log"' EXIT
+trap 'rm -f "$log"' EXIT
 status=0
-ncu --log-file "$log" --clock-control none \
-  --metrics "$(printf '%s' "$counters" | sed '/^$/d; s/|.*//' | paste -sd, -)" \
-  "build/gpu/bin/$stage" --no-check --no-time "$@" >"$said" 2>&1 || status=$?
+ncu --clock-control none --metrics "$(printf '%s' "$counters" | sed '/^$/d; s/|.*//' | paste -sd, -)" \
+  "build/gpu/bin/$stage" --no-check --no-time "$@" >"$log" 2>&1 || status=$?
 if grep -q ERR_NVGPUCTRPERM "$log"; then
   die "this user may not read the GPU's counters; run as root, or load the driver with NVreg_RestrictProfilingToAdminUsers=0" 3
 fi
+if grep -q 'returned an error code (2)' "$log"; then
+  grep -v '^==' "$log" >&2  # the program says what it does not understand
+  exit 2
+fi
 if [ $status -ne 0 ]; then
-  cat "$said" >&2
-  grep -q 'returned an error code (2)' "$log" && exit 2  # the program has said what it does not understand
   cat "$log" >&2
   die "ncu or the program failed; its words are above" 1
 fi
-head -n 1 "$said"  # the problem and the GPU
+grep -m 1 '^B=' "$log"  # the problem and the GPU
 # A kernel's name and launch, then its counters in the order above.
 printf '%s\n' "$counters" | awk -F'|' '
   function print_kernel(i) {
