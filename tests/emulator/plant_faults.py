@@ -65,6 +65,8 @@ TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 PLAIN_RUNS = 3  # on a GPU, where a race may go either way
 PLAIN_SECONDS, TOOL_SECONDS = 15, 90  # after which a program is said not to end
 ENDLESS = "does not end"
+# ptxas: a wgmma's registers are used without a fence or a wait, so it puts one in, or runs the products one by one.
+MENDED = r"\(C75(?:14|17|18|19|20)\)"
 HANGING_JOBS = 8  # at a time: kernels that hang share the GPU with each other
 
 
@@ -119,7 +121,9 @@ def mutants_of(source):
 
 
 def compile_copy(mutant, flavour, folder):
-    """Compiles the mutant by the build's own command; returns its object and the build's, which it stands for."""
+    """Compiles the mutant by the build's own command.
+
+    Returns its object, the build's, which it stands for, and what the compiler said."""
     command = mutant.source.targets[flavour]
     arguments = shlex.split(command["command"])
     copy = folder / mutant.source.path.name
@@ -129,8 +133,11 @@ def compile_copy(mutant, flavour, folder):
     original = arguments[arguments.index("-o") + 1]
     arguments[arguments.index("-o") + 1] = str(out)
     arguments = [str(copy) if a == str(mutant.source.path) else a for a in arguments]
-    subprocess.run([*arguments, "-I", str(mutant.source.path.parent), "-w"], cwd=command["directory"], check=True)
-    return out, original
+    compiler = subprocess.run([*arguments, "-I", str(mutant.source.path.parent), "-w"], cwd=command["directory"],
+                              text=True, stderr=subprocess.PIPE)
+    if compiler.returncode:
+        raise SystemExit(compiler.stderr)
+    return out, original, compiler.stderr
 
 
 def link(build, target, out, replace):
@@ -186,7 +193,7 @@ def emulated_build(build, mutant, folder):
     """Makes a library for each flavour; returns what the dynamic linker must be told to find it first."""
     paths = {}
     for flavour in ("plain", "traced"):
-        mutated, original = compile_copy(mutant, flavour, folder)
+        mutated, original, _ = compile_copy(mutant, flavour, folder)
         library = re.search(r"/((?:kernels|hopper)_\w+?)(?:_traced)?\.dir/", original).group(1)
         name = f"lib{library}.so"
         link(build, f"lib/traced/{name}" if flavour == "traced" else f"lib/{name}", mutated.parent / name,
@@ -247,13 +254,13 @@ def sanitize(tool, program, options, folder):
 
 def gpu_build(build, mutant, folder):
     folder.mkdir()
-    mutated, original = compile_copy(mutant, "plain", folder)
+    mutated, original, said = compile_copy(mutant, "plain", folder)
     library = re.search(r"(\S+)/CMakeFiles/(\w+)\.dir/", original)
     archive = f"{library.group(1)}/lib{library.group(2)}.a"
     program = folder / mutant.source.stage
     # In front of the archive, whose member is then not needed.
     link(build, f"bin/{mutant.source.stage}", program, {archive: [str(mutated), archive]})
-    return program
+    return program, bool(re.search(MENDED, said))
 
 
 def gpu_outcome(program, mutant, sources, clean, folder):
@@ -308,7 +315,9 @@ def record_gpu(build, mutants, jobs, logs):
 
     def outcome(i):
         mutant = mutants[i]
-        rows[i] = gpu_outcome(programs[i], mutant, sources, clean[mutant.source.stage], folder / str(i))
+        program, mended = programs[i]
+        rows[i] = gpu_outcome(program, mutant, sources, clean[mutant.source.stage], folder / str(i))
+        rows[i]["mended"] = mended
         print(json.dumps(rows[i]), flush=True)
     for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -327,9 +336,30 @@ def key(row):
 
 def gpu_cells(row):
     """What a GPU's row of the table says: of the plain runs, and of the tools."""
-    if row["plain"] == ENDLESS:
-        return [ENDLESS, ""]
     return [row["plain"], ", ".join(tool for tool in TOOLS if row[tool])]
+
+
+def gpu_notes(gpu):
+    mended, untried, rest = [], [], []
+    for row in gpu["rows"]:
+        if row["plain"] or any(row[tool] for tool in TOOLS):
+            continue
+        shapes = SHAPES_OF.get(f"{row['stage']}/{row['file']}", SHAPES)
+        (mended if row["mended"] else untried if row["shape"] != shapes[-1] else rest).append(row)
+    notes = [f"GPU: {gpu['device']} (driver), CUDA {gpu['cuda']}, compute-sanitizer {gpu['sanitizer']}, commit "
+             f"`{gpu['commit'][:12]}`; `plant_faults.py gpu`, {PLAIN_RUNS} plain runs each, and no tool where the "
+             "first does not end."]
+    noisy = sorted({f"{tool} on {stage}" for stage, shapes in gpu["clean"].items() for tools in shapes.values()
+                    for tool in TOOLS if tools[tool]})
+    notes.append("A tool counts where it reports a place (of a race, a pair of places) that it does not report of the "
+                 "unchanged program too, nor in another source of kernels. Of unchanged programs there are reports by "
+                 f"{', '.join(noisy)}." if noisy else "No tool reports anything of the unchanged programs.")
+    notes.append(f"Of the {len(mended) + len(untried) + len(rest)} that nobody caught on the GPU, nvcc mended "
+                 f"{len(mended)} (`*`): it sees registers of a `wgmma` used without the fence or the wait, and puts "
+                 "one in or runs the products one by one.")
+    if untried:
+        notes.append(f"{len(untried)} of the others were not tried at the last of their shapes there.")
+    return notes
 
 
 def table(emulated, gpu):
@@ -339,29 +369,24 @@ def table(emulated, gpu):
     if set(on_gpu) != set(map(key, emulated["rows"])):
         raise SystemExit("not the same mutants: " + ", ".join(
             f"{k[0]}/{k[1]}:{k[2]}" for k in sorted(set(on_gpu) ^ set(map(key, emulated["rows"])))))
+    mended = {key(row) for row in gpu["rows"] if row["mended"]} if gpu else set()
     lines, caught = [], [0] * len(columns)
     for row in sorted(emulated["rows"], key=key):
         cells = [row["plain"], row["checked"], *on_gpu[key(row)]]
         caught = [count + bool(cell) for count, cell in zip(caught, cells)]
-        lines.append(f"| `{row['stage']}/{row['file']}:{row['line']}` | {row['without']} | " +
+        mark = " `*`" if key(row) in mended else ""
+        lines.append(f"| `{row['stage']}/{row['file']}:{row['line']}` | {row['without']}{mark} | " +
                      " | ".join(cell or "-" for cell in cells) + " |")
     lines.append(f"| **{len(lines)} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
     shapes = ", ".join(f"`{shape}`" for shape in sorted({row["shape"] for row in emulated["rows"]}))
     notes = [f"Emulated device: commit `{emulated['commit'][:12]}`, `plant_faults.py emulated`. Shapes: {shapes}."]
     if gpu:
-        notes.append(f"GPU: {gpu['device']} (driver), CUDA {gpu['cuda']}, compute-sanitizer {gpu['sanitizer']}, commit "
-                     f"`{gpu['commit'][:12]}`; `plant_faults.py gpu`, {PLAIN_RUNS} plain runs each, and no tool where "
-                     "the first does not end.")
-        noisy = sorted({f"{tool} on {stage}" for stage, shapes in gpu["clean"].items() for tools in shapes.values()
-                        for tool in TOOLS if tools[tool]})
-        notes.append("A tool counts where it reports a place (of a race, a pair of places) that it does not report of "
-                     "the unchanged program too, nor in another source of kernels. Of unchanged programs there are "
-                     f"reports by {', '.join(noisy)}." if noisy else
-                     "No tool reports anything of the unchanged programs.")
-    return "\n".join(["# Planted faults, and who catches them", "",
-                      "Made by `tests/emulator/plant_faults.py table` from the records beside this file; not edited by "
-                      "hand.", "", "| planted in | without | " + " | ".join(columns) + " |",
-                      "| --- | --- |" + " --- |" * len(columns), *lines, "", *notes, ""])
+        notes += gpu_notes(gpu)
+    heading = ["# Planted faults, and who catches them", "",
+               "Each row is a copy of a stage's kernels without one statement that orders or waits. Made by "
+               "`tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",
+               "| planted in | without | " + " | ".join(columns) + " |", "| --- | --- |" + " --- |" * len(columns)]
+    return "\n".join([*heading, *lines, "", *(line for note in notes for line in (note, ""))])
 
 
 def main():
