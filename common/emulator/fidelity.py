@@ -24,25 +24,19 @@ import subprocess
 import sys
 import tempfile
 
-# ncu's metrics, "a + b - c" -> the emulated counters that must add up to as much. Of shared memory the counts by
-# instruction (sass): those of the unit itself vary from run to run where copies and other warps come between.
+# ncu's metrics, "a - b" -> the emulated counters that must add up to as much.
 METRICS = {
     "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum": ["global_load_requests"],
     "l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum": ["global_load_sectors"],
     "l1tex__t_requests_pipe_lsu_mem_global_op_st.sum": ["global_store_requests"],
     "l1tex__t_sectors_pipe_lsu_mem_global_op_st.sum": ["global_store_sectors"],
-    "smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_ld.sum + "
-    "smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_ldsm.sum": ["shared_load_wavefronts"],
-    "smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_st.sum": ["shared_store_wavefronts"],
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum": ["shared_load_wavefronts"],
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_st.sum": ["shared_store_wavefronts"],
     "smsp__sass_inst_executed_op_ldgsts.sum": ["cp_async"],
     "smsp__sass_inst_executed_op_ldsm.sum": ["ldmatrix"],
-    # Less HFMA2.MMA, by which nvcc sets registers, and less wgmma, which counts here as well.
-    "sm__inst_executed_pipe_tensor_op_hmma.sum - sm__inst_executed_pipe_tensor_op_hmma_type_hfma2.sum - "
-    "sm__inst_executed_pipe_tensor_op_gmma.sum": ["mma"],
+    # On Hopper HMMA's counter includes wgmma.
+    "sm__inst_executed_pipe_tensor_op_hmma.sum - sm__inst_executed_pipe_tensor_op_gmma.sum": ["mma"],
     "sm__inst_executed_pipe_tensor_op_gmma.sum": ["wgmma"],
-    "smsp__sass_inst_executed_op_tma.sum": ["bulk_copies"],
-    "l1tex__m_xbar2l1tex_read_bytes_mem_global_op_tma_ld.sum + "
-    "l1tex__m_l1tex2xbar_write_bytes_mem_global_op_tma_st.sum": ["bulk_bytes"],
 }
 ALLOWED = 0.01  # of the GPU's count
 
