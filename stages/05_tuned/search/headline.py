@@ -45,6 +45,10 @@ LOADS_KEYS = """    for (int half_tile = 0; half_tile < 2; ++half_tile) {
       for (int group = 0; group < kWarpgroups; ++group) {
         mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
 """
+KEYS_BY_GROUP = """    for (int group = 0; group < kWarpgroups; ++group) {
+      for (int half_tile = 0; half_tile < 2; ++half_tile) {
+        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+"""
 LOADS_VALUES = """    for (int group = 0; group < kWarpgroups; ++group) {
       mbarrier_arrive_expect(&smem.v_full[group], 2 * kHalfBytes);
 """
@@ -69,21 +73,108 @@ STORE = """    if (!kWhole && row >= p.seq_q) continue;
 """
 STORE_BY_16 = """    std::uint32_t own[kKept];
     for (int tile = 0; tile < kKept; ++tile) own[tile] = pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
-    // A quad transposes its 4 x 4 pairs: lane j then has the eight columns of tile j.
-    const bool odd = lane % 2 == 1, upper = lane % 4 >= 2;
-    for (int pair = 0; pair < 4; pair += 2) {
-      std::uint32_t& given = own[odd ? pair : pair + 1];
-      given = __shfl_xor_sync(kWholeWarp, given, 1);
-    }
-    for (int pair = 0; pair < 2; ++pair) {
-      std::uint32_t& given = own[upper ? pair : pair + 2];
-      given = __shfl_xor_sync(kWholeWarp, given, 2);
-    }
+    // A quad transposes its 4 x 4 pairs: lane j then has the eight columns of tile j. No index depends on the lane.
+    const auto exchange = [&](std::uint32_t& low, std::uint32_t& high, int distance) {
+      const bool gives_low = lane % (2 * distance) >= distance;
+      const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, gives_low ? low : high, distance);
+      if (gives_low) {
+        low = taken;
+      } else {
+        high = taken;
+      }
+    };
+    exchange(own[0], own[1], 1);
+    exchange(own[2], own[3], 1);
+    exchange(own[0], own[2], 2);
+    exchange(own[1], own[3], 2);
     if (!kWhole && row >= p.seq_q) continue;
     half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
     *reinterpret_cast<uint4*>(row_gmem + (warpgroup * kKept + lane % 4) * 8) =
         make_uint4(own[0], own[1], own[2], own[3]);
 """
+
+GIVES = """    if (tile / kKept != warpgroup) {
+      smem.keys[warpgroup].given[tile][group_thread] =
+          make_float4(o[4 * tile], o[4 * tile + 1], o[4 * tile + 2], o[4 * tile + 3]);
+    }
+"""
+TAKES = """    for (int tile = 0; tile < kKept; ++tile) {
+      const float4 part = smem.keys[group].given[warpgroup * kKept + tile][group_thread];
+      kept[tile][0] = fmaf(part.x, weight[group][0], kept[tile][0]);
+      kept[tile][1] = fmaf(part.y, weight[group][0], kept[tile][1]);
+      kept[tile][2] = fmaf(part.z, weight[group][1], kept[tile][2]);
+      kept[tile][3] = fmaf(part.w, weight[group][1], kept[tile][3]);
+    }
+"""
+# Every warpgroup weighs what it gives, divided by the sum of the block: within FP16 whatever V is.
+HALF_GIFTS = [
+    (GIVES, """    if (tile / kKept != warpgroup && tile % 2 == 0) {
+      float own[2];
+#pragma unroll
+      for (int group = 0; group < kWarpgroups; ++group) {
+        if (group == warpgroup) own[0] = weight[group][0], own[1] = weight[group][1];
+      }
+      std::uint32_t pairs[4];
+      for (int i = 0; i < 4; ++i) {
+        pairs[i] = pack(o[4 * tile + 2 * i] * own[i % 2], o[4 * tile + 2 * i + 1] * own[i % 2]);
+      }
+      smem.keys[warpgroup].given[tile / 2][group_thread] =
+          make_float4(__uint_as_float(pairs[0]), __uint_as_float(pairs[1]), __uint_as_float(pairs[2]),
+                      __uint_as_float(pairs[3]));
+    }
+"""),
+    (TAKES, """    for (int tile = 0; tile < kKept; tile += 2) {
+      const float4 gift = smem.keys[group].given[(warpgroup * kKept + tile) / 2][group_thread];
+      const float2 part[4] = {unpack(gift.x), unpack(gift.y), unpack(gift.z), unpack(gift.w)};
+      for (int i = 0; i < 4; ++i) {
+        kept[tile + i / 2][2 * (i % 2)] += part[i].x;
+        kept[tile + i / 2][2 * (i % 2) + 1] += part[i].y;
+      }
+    }
+"""),
+    ("  if (sends || kClusterSize == 1) {\n", "  {\n"),
+    ("own_weight[r] = ex2_approx(block.m[r] - m);", "own_weight[r] = ex2_approx(block.m[r] - m) * block.l[r];"),
+    ("fmaf(own_weight[r], block.l[r], other_weight[r])", "own_weight[r] + other_weight[r]")]
+
+
+def products_by(parts):
+    """PV as soon as so many parts of P are there, one after the other; the source has two."""
+    of_half = parts // 2
+    return [(OUTPUT_LOOP, f"""  for (int part = 0; part < {parts}; ++part) {{
+    const int half_tile = part / {of_half}, within = part % {of_half};
+#pragma unroll
+    for (int i = within * kHalfKeys / {2 * of_half}; i < (within + 1) * kHalfKeys / {2 * of_half}; i += 2) {{
+"""),
+            (VALUES_WAIT, VALUES_WAIT.replace("half_tile", "part")),
+            (OUTPUT_PRODUCTS, f"    for (int k = within * kHalfKeys / {16 * of_half}; "
+                              f"k < (within + 1) * kHalfKeys / {16 * of_half}; ++k) {{\n")]
+
+
+# With room for two blocks, those of the next launch would crowd onto the SMs that this one leaves free. So no SM is left
+# free: a cluster with nothing to do waits there for the launch before it.
+SHARED_SMS = [
+    ("constexpr std::size_t kSmemOfOneBlock = 120 * 1024;", "constexpr std::size_t kSmemOfOneBlock = 0;"),
+    ("kGroupThreads, 1)", "kGroupThreads, 2)"),
+    ("  const int first_row = blockIdx.x / kClusterSize * kBlockQ;\n  const int head = blockIdx.y;\n",
+     """  const int row_blocks = (p.seq_q + kBlockQ - 1) / kBlockQ, item = blockIdx.x / kClusterSize;
+  const int first_row = item % row_blocks * kBlockQ;
+  const int head = item / row_blocks;
+  if (head >= p.batch * p.heads) {
+    grid_dependency_launch();
+    grid_dependency_wait();
+    return;
+  }
+"""),
+    ("  const bool whole = p.seq_kv", """  int device = 0, sms = 0;
+  for (const cudaError_t status :
+       {cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {
+    if (status != cudaSuccess) return status;
+  }
+  const unsigned blocks = ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize * unsigned(heads);
+  const bool whole = p.seq_kv"""),
+    ("dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads))",
+     "dim3(blocks > unsigned(sms) ? blocks : unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize)")]
+
 
 SPACE = Space(
     stage="05_tuned",
@@ -91,8 +182,8 @@ SPACE = Space(
     variant="cluster_pdl",
     leave_out=[(r"launch_headline<(Wgmma|Cluster|ExpPoly)>\(p", "launch_headline<ClusterPdl>(p")],
     shape="",
-    checked=["", "--seq-q 70 --seq-kv 500 --heads 3", "--seq-q 200 --seq-kv 300 --heads 4 --kv-heads 2 --causal",
-             "--seq-q 130 --seq-kv 512 --scale -0.5", "--seq-q 512 --scale 2"],
+    checked=["--seq-q 128 --seq-kv 512 --heads 3 --scale 2", "--seq-q 70 --seq-kv 500 --heads 3 --scale -0.5",
+             "--seq-q 200 --seq-kv 300 --heads 4 --kv-heads 2 --causal"],
     knobs=[
         Knob("exponentials on the FMA units", {
             "1 in 8": [],
@@ -120,11 +211,10 @@ SPACE = Space(
         Knob("who asks for tiles, in which order", {
             "one thread: Q, K by halves, V": [],
             "one thread: K by halves, Q, V": [(LOADS_Q, ""), (LOADS_VALUES, LOADS_Q + LOADS_VALUES)],
-            "one thread: Q, then K and V of one warpgroup after the other": [
-                (LOADS_KEYS, """    for (int group = 0; group < kWarpgroups; ++group) {
-      for (int half_tile = 0; half_tile < 2; ++half_tile) {
-        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
-""")],
+            "one thread: Q, K of one warpgroup after the other, V": [(LOADS_KEYS, KEYS_BY_GROUP)],
+            "one thread: Q, K and V of one warpgroup after the other": [
+                (LOADS_KEYS, KEYS_BY_GROUP),
+                ("      }\n    }\n" + LOADS_VALUES, "      }\n" + LOADS_VALUES.split("\n", 1)[1])],
             "a thread of each warpgroup its own": [
                 ("  // [load]\n  if (threadIdx.x == 0) {", "  // [load]\n  if (group_thread == 0) {"),
                 (INITIALISES, INITIALISES.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
@@ -145,21 +235,9 @@ SPACE = Space(
             "with half of P": [],
             "with all of it": [(VALUES_WAIT, "  }\n  mbarrier_wait(&smem.v_full[warpgroup], 0);\n#pragma unroll\n"
                                              "  for (int half_tile = 0; half_tile < 2; ++half_tile) {\n")],
-            "with a quarter": [
-                (OUTPUT_LOOP, """  for (int quarter = 0; quarter < 4; ++quarter) {
-    const int half_tile = quarter / 2, part = quarter % 2;
-#pragma unroll
-    for (int i = part * kHalfKeys / 4; i < (part + 1) * kHalfKeys / 4; i += 2) {
-"""),
-                (VALUES_WAIT, VALUES_WAIT.replace("half_tile", "quarter")),
-                (OUTPUT_PRODUCTS, "    for (int k = part * kHalfKeys / 32; k < (part + 1) * kHalfKeys / 32; ++k) {\n")]}),
-        Knob("blocks beside each other have", {
-            "one head": [],
-            "one row block": [
-                ("blockIdx.x / kClusterSize * kBlockQ", "blockIdx.y * kBlockQ"),
-                ("const int head = blockIdx.y;", "const int head = blockIdx.x / kClusterSize;"),
-                ("dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads))",
-                 "dim3(unsigned(heads) * Idea::kClusterSize, ceil_div(p.seq_q, kBlockQ))")]}),
+            "with a quarter": products_by(4),
+            "with an eighth": products_by(8)}),
+        Knob("a warpgroup gives another its results in", {"FP32": [], "FP16": HALF_GIFTS}),
         Knob("the other block's barriers are waited for", {
             "before the merge": [],
             "behind the scores": [("  if constexpr (kClusterSize > 1) cluster_wait();\n", ""),
@@ -167,4 +245,5 @@ SPACE = Space(
                                    "  if constexpr (kClusterSize > 1) cluster_wait();\n"
                                    "  float m_i[2] = {-INFINITY, -INFINITY};\n")]}),
         Knob("a lane stores", {"4 bytes": [], "16 bytes": [(STORE, STORE_BY_16)]}),
+        Knob("an SM has room for", {"one block": [], "two, and none is left without": SHARED_SMS}),
     ])

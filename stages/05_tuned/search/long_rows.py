@@ -79,9 +79,8 @@ SPACE = Space(
     leave_out=[(r"launch_long<\w+>\(p", "launch_long<Persistent>(p"),
                (r"launch_tile<Idea, LongTile<128>>", "launch_tile<Idea, LongTile<64>>")],
     shape="--batch 2 --heads 32 --seq-q 2048",
-    checked=["--heads 2 --seq-q 70 --seq-kv 1100", "--heads 140 --seq-q 70 --seq-kv 100",
-             "--heads 8 --kv-heads 2 --seq-q 500 --seq-kv 900 --causal", "--heads 1 --seq-q 300 --scale -0.5",
-             "--heads 1 --seq-q 700 --scale 2"],
+    checked=["--heads 140 --seq-q 70 --seq-kv 100", "--heads 2 --kv-heads 1 --seq-q 500 --seq-kv 900 --causal",
+             "--heads 1 --seq-q 70 --seq-kv 1100 --scale -0.5"],
     knobs=[
         Knob("warpgroups x keys of a tile", {
             "3 x 128": [], "3 x 80": tile(3, 80), "3 x 64": tile(3, 64), "2 x 128": tile(2, 128),

@@ -46,7 +46,7 @@ SPACES = ["headline", "long_rows"]
 GENERATION = 16   # trials of each search that are compiled and checked together
 PARENTS = 8       # the best trials so far, of which new ones are bred
 FINALISTS = 3     # of each search
-ROUNDS = 7        # in which finalists are timed once more
+ROUNDS = 5        # in which finalists are timed once more
 RUN_SECONDS = 20  # after which a program is said not to end
 
 
@@ -263,6 +263,10 @@ def check_neighbours(space, build, jobs):
     return 1 if bad else 0
 
 
+def write_log(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def nvcc_version():
     words = subprocess.run(["nvcc", "--version"], text=True, stdout=subprocess.PIPE).stdout
     return re.search(r"V([\d.]+)", words)[1]
@@ -279,8 +283,19 @@ def run_both(name, space, build, budget, seed, out, jobs, command):
     except (OSError, IndexError):
         print("error: no GPU answers (nvidia-smi lists none)", file=sys.stderr)
         return 3
+    context = {"space": name, "stage": space.stage, "variant": space.variant, "source": space.source,
+               "shape": space.shape, "checked": space.checked, "knobs": {knob.name: list(knob.settings) for knob in space.knobs}, "programs": space.size(), "budget": budget, "seed": seed,
+               "gpu": gpu, "driver": driver, "nvcc": nvcc_version(), "commit": commit(), "command": command,
+               "date": datetime.date.today().isoformat()}
     searches = [Evolution("evolution", space, seed), Search("random", space, seed)]
     as_it_is = Trial("source", space.as_it_is())
+    again = []  # what the source took after each generation
+    partial = out.with_name(out.name + ".partial")  # after each generation; without finals, so that no part is taken for all
+
+    def log_so_far():
+        return [context, {**as_it_is.row(space), "median_us_by_generation": again},
+                *(trial.row(space) for search in searches for trial in search.trials)]
+
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         folder = pathlib.Path(scratch)
         numbers = iter(range(10 ** 9))
@@ -297,10 +312,10 @@ def run_both(name, space, build, budget, seed, out, jobs, command):
             for trial in compile_and_check(trials):
                 trial.notes.update(time_trial(space, trial))
             again.append(time_trial(space, as_it_is)["median_us"])
+            write_log(partial, log_so_far())
             print(", ".join(f"{s.name}: {s.counted()} trials, best {min(map(Trial.time_us, s.trials)):.3f} us"
                             for s in searches) + f"; the source {again[-1]:.3f} us", flush=True)
 
-        again = []
         if compile_and_check([as_it_is]) != [as_it_is]:
             print(f"error: the source as it is: {as_it_is.verdict}: {as_it_is.notes.get('why')}", file=sys.stderr)
             return 1
@@ -312,16 +327,9 @@ def run_both(name, space, build, budget, seed, out, jobs, command):
             finalists += [t for t in best if t.digest not in {f.digest for f in finalists}][:FINALISTS]
         rounds = [[time_trial(space, t)["median_us"] for t in finalists] for _ in range(ROUNDS)]
 
-    context = {"space": name, "stage": space.stage, "variant": space.variant, "source": space.source,
-               "shape": space.shape, "checked": space.checked, "programs": space.size(), "budget": budget, "seed": seed,
-               "gpu": gpu, "driver": driver, "nvcc": nvcc_version(), "commit": commit(), "command": command,
-               "date": datetime.date.today().isoformat()}
-    lines = [context, {**as_it_is.row(space), "median_us_by_generation": again}]
-    lines += [trial.row(space) for search in searches for trial in search.trials]
-    lines += [{"final": trial.search, "digest": trial.digest, "settings": trial.row(space)["settings"],
-               "rounds_us": list(times)} for trial, times in zip(finalists, zip(*rounds))]
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_log(partial, log_so_far() + [
+        {"final": trial.search, "digest": trial.digest, "settings": trial.row(space)["settings"], "rounds_us": times}
+        for trial, times in zip(finalists, zip(*rounds))])
     partial.rename(out)
     return 0
 
@@ -385,8 +393,21 @@ def table(log):
         times = final["rounds_us"]
         text += row(final["final"], in_words(final["settings"]), f"{statistics.median(times):.4g}",
                     f"{min(times):.4g} - {max(times):.4g}")
+    text += "\nThe source's own setting is the first of each row:\n\n" + effects(log)
     text += (f"\n{c['gpu']}, driver {c['driver']}, nvcc {c['nvcc']}, commit `{c['commit'][:12]}`, {c['date']}, "
              f"`{c['command']}`.\n")
+    return text
+
+
+def effects(log):
+    """Of each setting, over the random trials: whoever draws evenly can be asked what a setting is worth."""
+    right = [trial for trial in log.of("random") if trial["verdict"] == "right"]
+    text = row("choice", "setting, and the median us of the random trials with it") + row("---", "---")
+    for name, settings in log.context["knobs"].items():
+        times = {setting: [t["median_us"] for t in right if t["settings"].get(name, settings[0]) == setting]
+                 for setting in settings}
+        text += row(name, "; ".join(f"{setting}: {statistics.median(of):.4g}" if of else f"{setting}: not drawn"
+                                    for setting, of in times.items()))
     return text
 
 
