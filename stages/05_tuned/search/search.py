@@ -3,16 +3,17 @@
 
   search.py list SPACE                       what may be set, and how
   search.py check SPACE --build BUILD        every setting alone: does it compile, is it right? On either device
-  search.py run SPACE --build BUILD --out LOG [--budget 96] [--seed 1]
+  search.py run SPACE --build BUILD --out LOG [--budget 96] [--seed 1] [--resume] [--beside SETTINGS]
                                              on a GPU: both searches, a log of every trial
   search.py table LOG... --out FILE          the logs as Markdown
 
 SPACE is headline or long_rows, a file beside this one. A trial is the kernel's source with some of its places set
 otherwise, compiled by the build's own command. It counts where its machine code is new to the search; it is timed where
 it agrees with the reference on several problems. Both searches go on side by side until each has BUDGET trials. At the
-end the best of both and the source as it is are timed once more, in rounds.
+end the best of both and the source as it is are timed once more, in rounds, and beside them what a person thinks good:
+SETTINGS as the tables write them, "a lane stores: 16 bytes; ...".
 
-A log has a JSON object a line: what was searched and where, then the trials in order, then the last rounds.
+While a search runs, its log is LOG.partial; --resume goes on with one that was interrupted. A log has a JSON object a line: what was searched and where, then the trials in order, then the last rounds.
 Exit codes: 0 done, 1 a setting or the source itself is not right, 2 bad input, 3 no GPU.
 """
 
@@ -67,10 +68,16 @@ class Trial:
     def time_us(self):
         return self.notes.get("median_us", float("inf"))
 
+    @staticmethod
+    def of_row(row, space):
+        settings = tuple(row["settings"].get(knob.name, next(iter(knob.settings))) for knob in space.knobs)
+        notes = {key: value for key, value in row.items() if key not in ("search", "verdict", "digest", "settings")}
+        return Trial(row["search"], settings, row["verdict"], row["digest"], notes=notes)
+
     def row(self, space):
         row = {"search": self.search, "verdict": self.verdict, "digest": self.digest, **self.notes}
         return {**row, "settings": {knob.name: setting for knob, setting in zip(space.knobs, self.settings)
-                                    if setting != next(iter(knob.settings))}}
+                                                    if setting != next(iter(knob.settings))}}
 
 
 def registers_and_spills(words):
@@ -143,6 +150,11 @@ class Search:
 
     def counted(self):
         return sum(trial.counts() for trial in self.trials)
+
+    def resume(self, trials):
+        self.trials = trials
+        self.drawn = {trial.settings for trial in trials}
+        self.random.seed(f"{self.random.random()} {len(trials)}")
 
     def propose(self, wanted):
         """Up to so many, fewer where the space is used up."""
@@ -263,8 +275,30 @@ def check_neighbours(space, build, jobs):
     return 1 if bad else 0
 
 
+def read_rows(path):
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        if "knobs" not in rows[0] or rows[1]["search"] != "source":
+            raise ValueError
+        return rows
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise BadInput(f"{path} is no log of a search") from None
+
+
 def write_log(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def settings_of(space, words):
+    """Of SETTINGS on the command line."""
+    chosen = dict(part.strip().split(": ", 1) for part in words.split(";") if ": " in part)
+    known = {knob.name: knob.settings for knob in space.knobs}
+    for name, setting in chosen.items():
+        if setting not in known.get(name, []):
+            raise BadInput(f"'{name}: {setting}' is no setting of {space.source}; see search.py list")
+    if not chosen:
+        raise BadInput(f"'{words}' names no setting; write \"a lane stores: 16 bytes; ...\"")
+    return tuple(chosen.get(knob.name, next(iter(knob.settings))) for knob in space.knobs)
 
 
 def nvcc_version():
@@ -272,7 +306,7 @@ def nvcc_version():
     return re.search(r"V([\d.]+)", words)[1]
 
 
-def run_both(name, space, build, budget, seed, out, jobs, command):
+def run_both(name, space, build, budget, seed, out, jobs, command, resume=False, beside=()):
     source = source_of(space, build)
     if rebuild.is_emulated(source):
         raise BadInput(f"{build} is a build for the emulated device, which does not time; take one of the preset gpu")
@@ -291,6 +325,14 @@ def run_both(name, space, build, budget, seed, out, jobs, command):
     as_it_is = Trial("source", space.as_it_is())
     again = []  # what the source took after each generation
     partial = out.with_name(out.name + ".partial")  # after each generation; without finals, so that no part is taken for all
+
+    if resume:
+        done = read_rows(partial)
+        if done[0]["knobs"] != context["knobs"] or done[0]["seed"] != seed:
+            raise BadInput(f"{partial} is a log of another search")
+        again += done[1]["median_us_by_generation"]
+        for search in searches:
+            search.resume([Trial.of_row(row, space) for row in done[2:] if row["search"] == search.name])
 
     def log_so_far():
         return [context, {**as_it_is.row(space), "median_us_by_generation": again},
@@ -321,13 +363,16 @@ def run_both(name, space, build, budget, seed, out, jobs, command):
             return 1
         run_searches(searches, budget, evaluate)
 
-        finalists = [as_it_is]
+        by_hand = [Trial("by hand", settings) for settings in beside]
+        finalists = [as_it_is, *compile_and_check(by_hand)]
         for search in searches:
             best = sorted((t for t in search.trials if t.verdict == "right"), key=Trial.time_us)
             finalists += [t for t in best if t.digest not in {f.digest for f in finalists}][:FINALISTS]
+        compile_and_check([t for t in finalists if not t.program])  # those of a log that was resumed
+        finalists = [t for t in finalists if t.verdict == "right"]
         rounds = [[time_trial(space, t)["median_us"] for t in finalists] for _ in range(ROUNDS)]
 
-    write_log(partial, log_so_far() + [
+    write_log(partial, log_so_far() + [trial.row(space) for trial in by_hand] + [
         {"final": trial.search, "digest": trial.digest, "settings": trial.row(space)["settings"], "rounds_us": times}
         for trial, times in zip(finalists, zip(*rounds))])
     partial.rename(out)
@@ -351,14 +396,11 @@ class Log:
 
 
 def read_log(path):
-    try:
-        context, source, *rest = map(json.loads, path.read_text().splitlines())
-        finals = [row for row in rest if "final" in row]
-        if "space" not in context or source["search"] != "source" or not finals:
-            raise ValueError
-        return Log(context, source, [row for row in rest if "search" in row], finals)
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{path} is no log of a search, or not a whole one") from None
+    context, source, *rest = read_rows(path)
+    finals = [row for row in rest if "final" in row]
+    if not finals:
+        raise BadInput(f"{path} is not the whole log of a search")
+    return Log(context, source, [row for row in rest if "search" in row], finals)
 
 
 def in_words(settings):
@@ -431,6 +473,8 @@ def main():
                                                help="programs to compile or check at a time")
     commands.choices["run"].add_argument("--budget", type=int, default=96, metavar="N", help="trials of each search")
     commands.choices["run"].add_argument("--seed", type=int, default=1, metavar="N")
+    commands.choices["run"].add_argument("--resume", action="store_true", help="go on with FILE.partial")
+    commands.choices["run"].add_argument("--beside", action="append", default=[], metavar="SETTINGS")
     commands.add_parser("table").add_argument("logs", type=pathlib.Path, nargs="+", metavar="LOG")
     for command in ("run", "table"):
         commands.choices[command].add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
@@ -446,8 +490,9 @@ def main():
         if arguments.command == "check":
             return check_neighbours(space, build, arguments.jobs)
         command = f"search.py run {arguments.space} --budget {arguments.budget} --seed {arguments.seed}"
+        beside = [settings_of(space, words) for words in arguments.beside]
         return run_both(arguments.space, space, build, arguments.budget, arguments.seed, arguments.out, arguments.jobs,
-                        command)
+                        command, arguments.resume, beside)
     except (BadInput, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
