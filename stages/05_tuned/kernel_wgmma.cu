@@ -10,13 +10,15 @@
 //                registers to shared memory of the other SM.
 //   exp_poly     one exponential in eight on the FMA units, the others on the special function unit, which
 //                is what the softmax waits for
-//   cluster_pdl  launched so that its blocks may start while the kernel before it drains
+//   cluster_pdl  launched so that its blocks are ready while the kernel before it drains: an SM has room for
+//                two, one of either, and none is left free
 //
 // How wgmma holds matrices, and what a tile is: attention/hopper.cuh. Of an accumulator, row 16 w + lane / 4
 // of warp w has [4 j] and [4 j + 1], eight rows further down [4 j + 2] and [4 j + 3]; a row lies in a quad of
 // lanes.
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <cfloat>
 #include <cstdint>
 
@@ -84,14 +86,6 @@ struct Smem {
   Mbarrier q_full, k_full[kWarpgroups][2], v_full[kWarpgroups], received_full, received_stats_full;
 };
 
-// An SM takes one block at a time, by asking for more than half of its shared memory. Where two fit, the
-// blocks of the next call crowd onto the SMs that this one leaves free: 4.8 microseconds a call in place
-// of 3.5.
-constexpr std::size_t kSmemOfOneBlock = 120 * 1024;
-template <int kWarpgroups>
-constexpr std::size_t kSmemBytes = sizeof(Smem<kWarpgroups>) > kSmemOfOneBlock ? sizeof(Smem<kWarpgroups>)
-                                                                               : kSmemOfOneBlock;
-
 __device__ inline std::uint32_t pack(float low, float high) {
   const half2 pair = __floats2half2_rn(low, high);
   return reinterpret_cast<const std::uint32_t&>(pair);
@@ -115,9 +109,14 @@ __device__ inline float exp2_polynomial(float x) {
 }
 // [polynomial]
 
+// Two, so that blocks of the next call can be ready before those of this one end. Alone that costs more than
+// it gains: they crowd onto the SMs that this call leaves free. So the launcher leaves none.
+template <typename Idea>
+constexpr int kBlocksOfAnSm = Idea::kDependent ? 2 : 1;
+
 // kWhole: 512 keys for every row, rows in whole blocks, a positive scale; nothing to mask.
 template <typename Idea, bool kWhole>
-__global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, 1)
+__global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlocksOfAnSm<Idea>)
     headline_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
                     const __grid_constant__ CUtensorMap v_map, Problem p, half* o_gmem) {
   constexpr int kClusterSize = Idea::kClusterSize;
@@ -128,17 +127,21 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, 1)
   const int warpgroup = threadIdx.x / kGroupThreads, group_thread = threadIdx.x % kGroupThreads;
   const int warp = group_thread / 32, lane = threadIdx.x % 32, quad = lane / 4;
   const unsigned rank = kClusterSize > 1 ? cluster_rank() : 0;
-  const int first_row = blockIdx.x / kClusterSize * kBlockQ;
-  const int head = blockIdx.y;
+  const int row_blocks = (p.seq_q + kBlockQ - 1) / kBlockQ, item = blockIdx.x / kClusterSize;
+  const int first_row = item % row_blocks * kBlockQ;
+  const int head = item / row_blocks;
+  if (Idea::kDependent && head >= p.batch * p.heads) {
+    // Nothing to do but to keep the SM from the next call's blocks, until the call before has left it.
+    grid_dependency_launch();
+    grid_dependency_wait();
+    return;
+  }
   const int first_key = (rank * kWarpgroups + warpgroup) * kGroupKeys;
   half* k_smem = smem.keys[warpgroup].k;
   half* v_smem = smem.v[warpgroup];
 
   // [load]
   if (threadIdx.x == 0) {
-    tensor_map_prefetch(&q_map);
-    tensor_map_prefetch(&k_map);
-    tensor_map_prefetch(&v_map);
     mbarrier_init(&smem.q_full, 1);
     for (int group = 0; group < kWarpgroups; ++group) {
       for (int half_tile = 0; half_tile < 2; ++half_tile) mbarrier_init(&smem.k_full[group][half_tile], 1);
@@ -209,8 +212,12 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, 1)
         if (row >= p.seq_q || key >= visible_keys(p, row)) s[half_tile][i] = -INFINITY;
       }
     }
+    // Of each row one of even and one of odd columns: chains of instructions that wait for one another are
+    // half as long.
+    float largest[4] = {s[half_tile][0], s[half_tile][1], s[half_tile][2], s[half_tile][3]};
 #pragma unroll
-    for (int i = 0; i < kHalfKeys / 2; ++i) m_i[i / 2 % 2] = fmaxf(m_i[i / 2 % 2], s[half_tile][i]);
+    for (int i = 4; i < kHalfKeys / 2; ++i) largest[i % 4] = fmaxf(largest[i % 4], s[half_tile][i]);
+    for (int i = 0; i < 4; ++i) m_i[i / 2] = fmaxf(m_i[i / 2], largest[i]);
   };
   wgmma_wait<1>(s[0]);
   take_maximum(0);
@@ -404,12 +411,22 @@ cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t str
     attributes[count].val.programmaticStreamSerializationAllowed = 1;
     ++count;
   }
+  // A block for every SM, at least: the next call's shall find none that is free.
+  unsigned blocks = unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * Idea::kClusterSize;
+  if (Idea::kDependent) {
+    int device = 0, sms = 0;
+    for (const cudaError_t status :
+         {cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {
+      if (status != cudaSuccess) return status;
+    }
+    blocks = std::max(blocks, unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize);
+  }
   const bool whole = p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
   constexpr int kWarpgroups = 4 / Idea::kClusterSize;
-  return launch_with(
-      std::span(attributes, count), whole ? headline_kernel<Idea, true> : headline_kernel<Idea, false>,
-      dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads)),
-      dim3(kWarpgroups * kGroupThreads), kSmemBytes<kWarpgroups>, stream, q_map, k_map, v_map, p, t.o);
+  return launch_with(std::span(attributes, count),
+                     whole ? headline_kernel<Idea, true> : headline_kernel<Idea, false>, dim3(blocks),
+                     dim3(kWarpgroups * kGroupThreads), sizeof(Smem<kWarpgroups>), stream, q_map, k_map,
+                     v_map, p, t.o);
 }
 
 }  // namespace

@@ -131,8 +131,9 @@ constexpr Variant kVariants[] = {
      .launch = exp_poly,
      .supports = supports_one_pass},
     {.name = "cluster_pdl",
-     .idea = "the same, begun while the call before it drains",
-     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .idea = "the same, ready on every SM while the call before it ends; tuned by search",
+     .techniques =
+         kCluster + Techniques{Technique::programmatic_dependent_launch, Technique::tuned_by_search},
      .launch = cluster_pdl,
      .supports = supports_one_pass},
     {.name = "tma_pipeline",

@@ -25,13 +25,14 @@ import os
 import pathlib
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "common" / "emulator"))
+COMMON = pathlib.Path(__file__).resolve().parents[2] / "common"
+sys.path[:0] = [str(COMMON), str(COMMON / "emulator")]
 from fidelity import commit, gpu_name
+from rebuild import Source, emulated_libraries, gpu_program, run, sources_of
 
 # What a mutant does without. Each is a whole statement.
 STATEMENTS = [
@@ -70,18 +71,8 @@ MENDED = r"\(C75(?:14|17|18|19|20)\)"
 HANGING_JOBS = 8  # at a time: kernels that hang share the GPU with each other
 
 
-@dataclasses.dataclass
-class Source:
-    """A kernel source of a stage, and the libraries of the build that it is in."""
-    stage: str
-    path: pathlib.Path
-    targets: dict  # flavour -> the entry of compile_commands.json
-
-    def name(self):
-        return f"{self.stage}/{self.path.name}"
-
-    def shapes(self):
-        return SHAPES_OF.get(self.name(), SHAPES)
+def shapes_of(source):
+    return SHAPES_OF.get(source.name(), SHAPES)
 
 
 @dataclasses.dataclass
@@ -96,18 +87,6 @@ class Mutant:
                 "without": self.without, "shape": shape}
 
 
-def sources_of(build):
-    found = {}
-    for command in json.loads((build / "compile_commands.json").read_text()):
-        match = re.search(r"/(?:kernels|hopper)_(\d\d_\w+?)(_traced)?\.dir/", command["command"])
-        if not match:
-            continue
-        stage, path = match.group(1), pathlib.Path(command["file"])
-        source = found.setdefault((stage, path), Source(stage, path, {}))
-        source.targets["traced" if match.group(2) else "plain"] = command
-    return [found[key] for key in sorted(found)]
-
-
 def mutants_of(source):
     """A mutant for each statement that can be left out."""
     text = source.path.read_text()
@@ -120,54 +99,8 @@ def mutants_of(source):
                          text[:match.start()] + ";" + text[match.end():])
 
 
-def compile_copy(mutant, flavour, folder):
-    """Compiles the mutant by the build's own command.
-
-    Returns its object, the build's, which it stands for, and what the compiler said."""
-    command = mutant.source.targets[flavour]
-    arguments = shlex.split(command["command"])
-    copy = folder / mutant.source.path.name
-    copy.write_text(mutant.text)
-    out = folder / flavour / "mutant.o"
-    out.parent.mkdir()
-    original = arguments[arguments.index("-o") + 1]
-    arguments[arguments.index("-o") + 1] = str(out)
-    arguments = [str(copy) if a == str(mutant.source.path) else a for a in arguments]
-    compiler = subprocess.run([*arguments, "-I", str(mutant.source.path.parent), "-w"], cwd=command["directory"],
-                              text=True, stderr=subprocess.PIPE)
-    if compiler.returncode:
-        raise SystemExit(compiler.stderr)
-    return out, original, compiler.stderr
-
-
-def link(build, target, out, replace):
-    """Links `target` again by the build's own command, with some of its inputs replaced, as `out`."""
-    listing = subprocess.run(["ninja", "-C", str(build), "-t", "commands", target], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout
-    arguments = shlex.split(listing.splitlines()[-1].removeprefix(": && ").removesuffix(" && :"))
-    arguments[arguments.index("-o") + 1] = str(out)
-    linked = [new for a in arguments for new in replace.get(a, [a])]
-    if linked == arguments:
-        raise SystemExit(f"nothing of the mutant's is an input of {target}")
-    subprocess.run(linked, cwd=build, check=True)
-
-
 def options_of(shape):
     return ["--variant", "all", *shlex.split(shape)]
-
-
-def run(command, timeout, environment=None):
-    """Returns (exit code, or None where it had to be killed; stdout; stderr)."""
-    # A session of its own: a tool that is killed leaves the program that it started, and a kernel that hangs.
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
-                          start_new_session=True, env=environment and dict(os.environ, **environment)) as process:
-        try:
-            out, err = process.communicate(timeout=timeout)
-            return process.returncode, out, err
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            return None, out, err
 
 
 def verdict(status, out, err):
@@ -189,26 +122,11 @@ def verdict(status, out, err):
 
 # ---- On the emulated device ----
 
-def emulated_build(build, mutant, folder):
-    """Makes a library for each flavour; returns what the dynamic linker must be told to find it first."""
-    paths = {}
-    for flavour in ("plain", "traced"):
-        mutated, original, _ = compile_copy(mutant, flavour, folder)
-        library = re.search(r"/((?:kernels|hopper)_\w+?)(?:_traced)?\.dir/", original).group(1)
-        name = f"lib{library}.so"
-        link(build, f"lib/traced/{name}" if flavour == "traced" else f"lib/{name}", mutated.parent / name,
-             {original: [str(mutated)]})
-        paths[flavour] = str(mutated.parent)
-    # The program's other libraries must be traced too.
-    paths["traced"] += f":{build / 'lib' / 'traced'}"
-    return paths
-
-
 def emulated_outcome(build, mutant):
     program = str(build / "bin" / mutant.source.stage)
     with tempfile.TemporaryDirectory() as folder:
-        paths = emulated_build(build, mutant, pathlib.Path(folder))
-        for shape in mutant.source.shapes():
+        paths = emulated_libraries(build, mutant.source, mutant.text, pathlib.Path(folder))
+        for shape in shapes_of(mutant.source):
             row = mutant.row(shape)
             row["plain"] = verdict(*run([program, *options_of(shape)], 300, {"LD_LIBRARY_PATH": paths["plain"]}))
             row["checked"] = verdict(*run([program, *options_of(shape), "--check-memory"], 300,
@@ -254,18 +172,13 @@ def sanitize(tool, program, options, folder):
 
 def gpu_build(build, mutant, folder):
     folder.mkdir()
-    mutated, original, said = compile_copy(mutant, "plain", folder)
-    library = re.search(r"(\S+)/CMakeFiles/(\w+)\.dir/", original)
-    archive = f"{library.group(1)}/lib{library.group(2)}.a"
-    program = folder / mutant.source.stage
-    # In front of the archive, whose member is then not needed.
-    link(build, f"bin/{mutant.source.stage}", program, {archive: [str(mutated), archive]})
+    program, said = gpu_program(build, mutant.source, mutant.text, folder)
     return program, bool(re.search(MENDED, said))
 
 
 def gpu_outcome(program, mutant, sources, clean, folder):
     known = {tool: set().union(*(tools[tool] for tools in clean.values())) for tool in TOOLS}
-    for shape in mutant.source.shapes():
+    for shape in shapes_of(mutant.source):
         row, options = mutant.row(shape), [*options_of(shape), "--no-time"]
         verdicts = []
         for _ in range(PLAIN_RUNS):
@@ -304,7 +217,7 @@ def record_gpu(build, mutants, jobs, logs):
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         runs = {(stage, shape, tool): [pool.submit(gpu_clean, build, stage, shape, tool, folder)
                                        for _ in range(PLAIN_RUNS)]
-                for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in m.source.shapes()})
+                for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in shapes_of(m.source)})
                 for tool in TOOLS}
         programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
         for (stage, shape, tool), places in runs.items():

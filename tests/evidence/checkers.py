@@ -5,7 +5,10 @@ is not on this machine) or Inapplicable (this proof cannot be had of this varian
 sufficient: all that can be had must hold, and at least one has to be had.
 """
 
+import json
+import pathlib
 import re
+import statistics
 
 from facts import Inapplicable, Missing
 
@@ -512,3 +515,54 @@ def registers_change_hands(variant):
         if gives and takes:
             return f"`{gives[0]}` and `{takes[0]}` in {kernel.short_name}"
     raise Refuted("no kernel with `setmaxnreg.dec` and `setmaxnreg.inc`")
+
+
+# ---- 18: tuning by search ----
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# The second has what must not be believed.
+SEARCH_LOGS = [ROOT / "docs" / "results" / "search", ROOT / "tests" / "evidence" / "counter_examples"]
+FEWEST_TRIALS = 32    # of a search
+AS_GOOD_AS_BEST = 1.02
+
+
+def search_log(variant):
+    """Rows of the log that names the variant: what was searched, the source, trials, last rounds."""
+    for folder in SEARCH_LOGS:
+        for path in sorted(folder.glob("*.jsonl")):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            if (rows[0]["stage"], rows[0]["variant"]) == (variant.stage.name, variant.name):
+                return rows
+    raise Refuted("no log of a search names it")
+
+
+def counted_trials(rows, search):
+    """Those that a search may count: each another machine code, held against the reference, timed where it was right."""
+    trials = [row for row in rows if row.get("search") == search and row["verdict"] in ("right", "wrong", "fails")]
+    codes = {trial["digest"] for trial in trials}
+    require(len(codes) == len(trials), f"{search}: {len(trials)} trials are {len(codes)} programs")
+    for trial in trials:
+        if trial["verdict"] == "right":
+            require(trial.get("median_us", 0) > 0 and "max_abs_error" in trial, f"{search}: a trial that nobody timed")
+    return trials
+
+
+@proves("tuned_by_search")
+def found_and_logged(variant):
+    rows = search_log(variant)
+    found, random = (counted_trials(rows, search) for search in ("evolution", "random"))
+    require(len(found) >= FEWEST_TRIALS, f"{len(found)} trials")
+    require(len(found) == len(random), f"{len(found)} trials, and {len(random)} at random to hold them against")
+    finals = {row["digest"]: statistics.median(row["rounds_us"]) for row in rows if "final" in row}
+    require(finals, "the best were not timed again")
+    if variant.stage.nvcc and variant.stage.nvcc != f"nvcc {rows[0]['nvcc']}":
+        raise Missing(f"the log's machine code is that of nvcc {rows[0]['nvcc']}, this is {variant.stage.nvcc}")
+    own = {kernel.digest for kernel in variant.kernels()}
+    times = [finals[row["digest"]] for row in rows if row.get("digest") in finals and own <= set(row.get("kernels", []))]
+    require(times, "its machine code is none of the log's last rounds")
+    require(times[0] <= AS_GOOD_AS_BEST * min(finals.values()),
+            f"it takes {times[0]:.4g} us, the best of the log {min(finals.values()):.4g}")
+    source, best_random = (min(finals[row["digest"]] for row in rows if row.get("final") == name)
+                           for name in ("source", "random"))
+    return (f"{len(found)} trials and as many at random, each another machine code; this one's takes {times[0]:.3g} us, "
+            f"the source before it {source:.3g}, the best at random {best_random:.3g}")

@@ -99,8 +99,9 @@ class Variant:
 
 
 class Stage:
-    def __init__(self, name, sources):
+    def __init__(self, name, sources, nvcc):
         self.name = name
+        self.nvcc = nvcc  # "nvcc 13.0.88", "" where there is none
         self.sources = sources  # paths in the build folder that nvcc's files of each source begin with
         self.variants = []
 
@@ -181,7 +182,7 @@ def read(build):
         techniques = facts["techniques"]
         for stage_facts in facts["stages"]:
             name = stage_facts["name"]
-            stage = stages.setdefault(name, Stage(name, tools(build)["code"].get(name)))
+            stage = stages.setdefault(name, Stage(name, tools(build)["code"].get(name), tools(build)["nvcc"]))
             for variant_facts in stage_facts["variants"]:
                 variant = next((v for v in stage.variants if v.name == variant_facts["name"]), None)
                 if not variant:

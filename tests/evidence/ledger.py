@@ -16,6 +16,7 @@ NUMBERS = {
     "l2_persistence": 6, "wmma": 7, "fp16_accumulation": 8, "double_buffering": 9, "warp_specialization": 10,
     "fusion": 11, "cp_async": 12, "xor_swizzle": 13, "multi_stage_pipeline": 14, "multi_kernel": 15,
     "cluster_reduction": 15, "programmatic_dependent_launch": 16, "graphs": 16, "streams": 16, "wgmma": 17, "tma": 17, "setmaxnreg": 17,
+    "tuned_by_search": 18,
 }
 
 HEADLINE = "B1_H8_S512_D64"

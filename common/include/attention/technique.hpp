@@ -33,6 +33,7 @@ enum class Technique {
   wgmma,                          ///< Hopper's warpgroup products
   tma,                            ///< Hopper's tensor memory accelerator
   setmaxnreg,                     ///< warpgroups hand registers to one another
+  tuned_by_search,                ///< a search found its code, and every trial is in a log
 };
 
 /// The names of the techniques, in their order.
@@ -59,8 +60,9 @@ inline constexpr std::string_view kTechniqueNames[] = {
     "wgmma",
     "tma",
     "setmaxnreg",
+    "tuned_by_search",
 };
-static_assert(std::size(kTechniqueNames) == std::size_t(Technique::setmaxnreg) + 1);
+static_assert(std::size(kTechniqueNames) == std::size_t(Technique::tuned_by_search) + 1);
 
 /// A set of techniques: what a variant uses is what the one before it uses + one more.
 class Techniques {

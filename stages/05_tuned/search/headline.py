@@ -4,25 +4,20 @@ from space import Knob, Space
 
 POLYNOMIAL = "const bool on_fma_units = Idea::kPolynomial && i / 4 % 4 == 0;"
 
+TWO_MAXIMA = """    float largest[4] = {s[half_tile][0], s[half_tile][1], s[half_tile][2], s[half_tile][3]};
+#pragma unroll
+    for (int i = 4; i < kHalfKeys / 2; ++i) largest[i % 4] = fmaxf(largest[i % 4], s[half_tile][i]);
+    for (int i = 0; i < 4; ++i) m_i[i / 2] = fmaxf(m_i[i / 2], largest[i]);
+"""
 ONE_MAXIMUM = """#pragma unroll
     for (int i = 0; i < kHalfKeys / 2; ++i) m_i[i / 2 % 2] = fmaxf(m_i[i / 2 % 2], s[half_tile][i]);
 """
-
-
-def maxima(chains):
-    """Shorter chains of instructions that wait for one another."""
-    return [(ONE_MAXIMUM, f"""float part[2][{chains}];
+FOUR_MAXIMA = """    float largest[8];
+    for (int i = 0; i < 8; ++i) largest[i] = s[half_tile][i];
 #pragma unroll
-    for (int i = 0; i < kHalfKeys / 2; ++i) {{
-      float& largest = part[i / 2 % 2][(i / 4 * 2 + i % 2) % {chains}];
-      largest = i / 4 * 2 + i % 2 < {chains} ? s[half_tile][i] : fmaxf(largest, s[half_tile][i]);
-    }}
-    for (int r = 0; r < 2; ++r) {{
-#pragma unroll
-      for (int c = 0; c < {chains}; ++c) m_i[r] = fmaxf(m_i[r], part[r][c]);
-    }}
-""")]
-
+    for (int i = 8; i < kHalfKeys / 2; ++i) largest[i % 8] = fmaxf(largest[i % 8], s[half_tile][i]);
+    for (int i = 0; i < 8; ++i) m_i[i / 2 % 2] = fmaxf(m_i[i / 2 % 2], largest[i]);
+"""
 
 TRIGGER = "  if constexpr (Idea::kDependent) grid_dependency_launch();\n"
 
@@ -36,6 +31,7 @@ PREFETCH = """    tensor_map_prefetch(&q_map);
     tensor_map_prefetch(&v_map);
 """
 
+INITIALISES_Q = "    mbarrier_init(&smem.q_full, 1);\n"
 V_SMEM = "  half* v_smem = smem.v[warpgroup];\n"
 
 LOADS_Q = """    mbarrier_arrive_expect(&smem.q_full, kQBytes);
@@ -150,30 +146,10 @@ def products_by(parts):
                               f"k < (within + 1) * kHalfKeys / {16 * of_half}; ++k) {{\n")]
 
 
-# With room for two blocks, those of the next launch would crowd onto the SMs that this one leaves free. So no SM is left
-# free: a cluster with nothing to do waits there for the launch before it.
-SHARED_SMS = [
-    ("constexpr std::size_t kSmemOfOneBlock = 120 * 1024;", "constexpr std::size_t kSmemOfOneBlock = 0;"),
-    ("kGroupThreads, 1)", "kGroupThreads, 2)"),
-    ("  const int first_row = blockIdx.x / kClusterSize * kBlockQ;\n  const int head = blockIdx.y;\n",
-     """  const int row_blocks = (p.seq_q + kBlockQ - 1) / kBlockQ, item = blockIdx.x / kClusterSize;
-  const int first_row = item % row_blocks * kBlockQ;
-  const int head = item / row_blocks;
-  if (head >= p.batch * p.heads) {
-    grid_dependency_launch();
-    grid_dependency_wait();
-    return;
-  }
-"""),
-    ("  const bool whole = p.seq_kv", """  int device = 0, sms = 0;
-  for (const cudaError_t status :
-       {cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {
-    if (status != cudaSuccess) return status;
-  }
-  const unsigned blocks = ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize * unsigned(heads);
-  const bool whole = p.seq_kv"""),
-    ("dim3(ceil_div(p.seq_q, kBlockQ) * Idea::kClusterSize, unsigned(heads))",
-     "dim3(blocks > unsigned(sms) ? blocks : unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize)")]
+ONE_BLOCK = [
+    ("kBlocksOfAnSm = Idea::kDependent ? 2 : 1;", "kBlocksOfAnSm = 1;"),
+    ("    blocks = std::max(blocks, unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize);\n", ""),
+    ("  if (Idea::kDependent && head >= p.batch * p.heads) {", "  if constexpr (false) {")]
 
 
 SPACE = Space(
@@ -192,7 +168,8 @@ SPACE = Space(
             "1 in 4": [(POLYNOMIAL, POLYNOMIAL.replace("% 4 ==", "% 2 =="))],
             "3 in 8": [(POLYNOMIAL, POLYNOMIAL.replace("== 0", "!= 0"))],
             "1 in 2": [(POLYNOMIAL, POLYNOMIAL.replace("i / 4 % 4 == 0", "true"))]}),
-        Knob("maxima a row, before they are joined", {"1": [], "2": maxima(2), "4": maxima(4)}),
+        Knob("maxima a row, before they are joined", {
+            "2": [], "1": [(TWO_MAXIMA, ONE_MAXIMUM)], "4": [(TWO_MAXIMA, FOUR_MAXIMA)]}),
         Knob("sums a row, before they are joined", {
             "1": [],
             "2": [("float l_i[2] = {0.f, 0.f};", "float l_i[2] = {0.f, 0.f}, l_other[2] = {0.f, 0.f};"),
@@ -204,10 +181,9 @@ SPACE = Space(
             "behind the scores": trigger_before("  float m_i[2] = {-INFINITY, -INFINITY};\n"),
             "behind the exponentials": trigger_before("  // While the last products run:")}),
         Knob("tensor maps are prefetched", {
-            "by the thread that asks": [],
-            "by another warp": [(PREFETCH, ""),
-                                (V_SMEM, f"{V_SMEM}  if (threadIdx.x == 64) {{\n{PREFETCH}  }}\n")],
-            "not": [(PREFETCH, "")]}),
+            "not": [],
+            "by the thread that asks": [(INITIALISES_Q, PREFETCH + INITIALISES_Q)],
+            "by another warp": [(V_SMEM, f"{V_SMEM}  if (threadIdx.x == 64) {{\n{PREFETCH}  }}\n")]}),
         Knob("who asks for tiles, in which order", {
             "one thread: Q, K by halves, V": [],
             "one thread: K by halves, Q, V": [(LOADS_Q, ""), (LOADS_VALUES, LOADS_Q + LOADS_VALUES)],
@@ -220,7 +196,7 @@ SPACE = Space(
                 (INITIALISES, INITIALISES.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
                 (LOADS_KEYS, LOADS_KEYS.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
                 (LOADS_VALUES, LOADS_VALUES.replace("for (int group = 0; group < kWarpgroups; ++group) {", OWN_GROUP)),
-                ("    mbarrier_init(&smem.q_full, 1);\n", "    if (warpgroup == 0) mbarrier_init(&smem.q_full, 1);\n"),
+                ("mbarrier_init(&smem.q_full, 1);", "if (warpgroup == 0) mbarrier_init(&smem.q_full, 1);"),
                 ("    mbarrier_init(&smem.received_full, 1);\n    mbarrier_init(&smem.received_stats_full, 1);\n",
                  "    if (warpgroup == 0) mbarrier_init(&smem.received_full, 1);\n"
                  "    if (warpgroup == 0) mbarrier_init(&smem.received_stats_full, 1);\n"),
@@ -245,5 +221,5 @@ SPACE = Space(
                                    "  if constexpr (kClusterSize > 1) cluster_wait();\n"
                                    "  float m_i[2] = {-INFINITY, -INFINITY};\n")]}),
         Knob("a lane stores", {"4 bytes": [], "16 bytes": [(STORE, STORE_BY_16)]}),
-        Knob("an SM has room for", {"one block": [], "two, and none is left without": SHARED_SMS}),
+        Knob("an SM has room for", {"two, and none is left without": [], "one block": ONE_BLOCK}),
     ])

@@ -78,7 +78,7 @@ SPACE = Space(
     variant="persistent",
     leave_out=[(r"launch_long<\w+>\(p", "launch_long<Persistent>(p"),
                (r"launch_tile<Idea, LongTile<128>>", "launch_tile<Idea, LongTile<64>>")],
-    shape="--batch 2 --heads 32 --seq-q 2048",
+    shape="--heads 48 --seq-q 2048",
     checked=["--heads 140 --seq-q 70 --seq-kv 100", "--heads 2 --kv-heads 1 --seq-q 500 --seq-kv 900 --causal",
              "--heads 1 --seq-q 70 --seq-kv 1100 --scale -0.5"],
     knobs=[

@@ -49,9 +49,9 @@ constexpr Variant with(Variant variant, SupportsFunction* supports) {
 
 constexpr Variant kVariants[] = {
     claim("library_call", library_call, {custom_kernel}),
-    claim("strided", strided, {coalesced_access}),
+    claim("strided", strided, {coalesced_access, tuned_by_search}),
     claim("tile_of_one_row", tile_of_one_row, {shared_memory_tiling}),
-    claim("scalar_loads", scalar_loads, {wide_loads}),
+    claim("scalar_loads", scalar_loads, {wide_loads, tuned_by_search}),
     claim("window_without_limit", window_without_limit, {l2_persistence}),
     with(claim("limit_kept", limit_kept, {l2_persistence}), set_aside, nullptr),
     with(claim("limit_unused", limit_unused, {l2_persistence}), set_aside, give_back),
