@@ -16,7 +16,7 @@ std::vector<emulator::KernelProfile> kernels_of(std::string_view name) {
 }
 
 const emulator::KernelProfile& kernel_named(const std::vector<emulator::KernelProfile>& kernels,
-                                            const std::string& name) {
+                                            std::string_view name) {
   const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const emulator::KernelProfile& kernel) {
     return kernel.kernel.find(name) != std::string::npos;
   });

@@ -5,8 +5,8 @@
 // has a twin of this header too.
 //
 // Tiles are what TMA makes of a [rows, head_dim] matrix with the maps of tensor_map.hpp, and what wgmma
-// reads: panels of 64 columns one after the other, 128 bytes a row, 16-byte chunk c of row r at place c ^ (r % 8) of
-// its row ("128-byte swizzle"). A panel starts at a multiple of 1024 bytes.
+// reads: panels of 64 columns one after the other, 128 bytes a row, a row's 16-byte chunk c at place c ^ (r %
+// 8) in row r ("128-byte swizzle"). A panel starts at a multiple of 1024 bytes.
 //
 // Source: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier", "cp.async.bulk".
 
@@ -125,7 +125,8 @@ __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtens
         "r"(detail::smem_address(barrier)), "h"(ranks)
       : "memory");
 }
-/// A tile to global memory; rows past the end are left out. Belongs to this thread's next bulk group.
+/// A tile to global memory; rows past the end are left out. Belongs to this thread's next bulk group. It must
+/// not begin before the first row, as a load may: there it is an illegal instruction.
 __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorMap* map, int panel, int row,
                                           int head) {
   asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%1, {%2, %3, %4, %5}], [%0];"
@@ -134,7 +135,9 @@ __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorM
                : "memory");
 }
 /// Makes this thread's stores since the last commit a group.
-__device__ __forceinline__ void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void bulk_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
 /// Waits until the copy engine has read the shared memory of all but the latest `Groups` groups.
 template <int Groups>
 __device__ __forceinline__ void bulk_wait_read() {
@@ -191,11 +194,10 @@ __device__ __forceinline__ std::uint32_t cluster_address(const void* pointer, un
 /// Writes 16 bytes to another block's shared memory without waiting; they count on a barrier there. Both
 /// are addresses from cluster_address().
 __device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float4 value, std::uint32_t barrier) {
-  asm volatile(
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
-      :
-      : "r"(dst), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
-      : "memory");
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+               :
+               : "r"(dst), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
+               : "memory");
 }
 /// The same for 8 bytes.
 __device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float2 value, std::uint32_t barrier) {
@@ -228,7 +230,9 @@ __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t tile, int b
   return tile + (bytes >> 4);
 }
 /// Before the first wgmma, and again after anything else wrote its registers (accumulators or A).
-__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
 /// Makes the products since the last commit a group.
 __device__ __forceinline__ void wgmma_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");

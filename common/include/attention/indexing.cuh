@@ -12,9 +12,10 @@ __device__ inline int visible_keys(const Problem& p, int row) {
   return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
 }
 
-/// The key/value head that query head `head` reads; both counted over the whole batch, 0 .. batch * heads - 1.
+/// The key/value head that query head `head` reads; both counted over the whole batch.
 __device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / (p.heads / p.kv_heads);  // each entry of the batch has `heads` of one and `kv_heads` of the other
+  // Each entry of the batch has `heads` of one and `kv_heads` of the other.
+  return head / (p.heads / p.kv_heads);
 }
 
 }  // namespace attention

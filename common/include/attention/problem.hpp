@@ -51,6 +51,8 @@ struct Problem {
 std::string describe(const Problem& problem);
 
 /// Blocks of `size` that it takes to cover `count`.
-inline unsigned ceil_div(std::size_t count, std::size_t size) { return unsigned((count + size - 1) / size); }
+inline unsigned ceil_div(std::size_t count, std::size_t size) {
+  return unsigned((count + size - 1) / size);
+}
 
 }  // namespace attention

@@ -46,8 +46,8 @@ using TearDownFunction = cudaError_t();
 
 /// One idea, added to the variant before it.
 struct Variant {
-  std::string_view name;  ///< as on the command line: "one_pass"
-  std::string_view idea;  ///< one line for tables
+  std::string_view name;       ///< as on the command line: "one_pass"
+  std::string_view idea;       ///< one line for tables
   Techniques techniques = {};  ///< all that it uses, held against machine code and counters by tests/evidence
   LaunchFunction* launch;
   SupportsFunction* supports;

@@ -64,8 +64,8 @@ struct Timing {
 
 /// How long to measure; the defaults are the protocol of every recorded result.
 struct TimingOptions {
-  int max_launches = 100;    ///< calls in a graph, fewer for long ones
-  double graph_us = 5'000;   ///< about as long as a graph of fewer calls shall take
+  int max_launches = 100;   ///< calls in a graph, fewer for long ones
+  double graph_us = 5'000;  ///< about as long as a graph of fewer calls shall take
   int min_launches = 2;
   int replays = 50;  ///< fewer, but min_replays, where they would take longer than total_us
   int min_replays = 10;

@@ -1,8 +1,8 @@
 #pragma once
 
-// Warp reductions: the emulated device's twin of common/include/attention/warp.cuh, which says what each one does.
-// The same shuffles, counted as such, with the same roundings; but lanes meet once for all of them, since meeting is
-// what takes time here.
+// Warp reductions: the emulated device's twin of common/include/attention/warp.cuh, which says what each one
+// does. The same shuffles, counted as such, with the same roundings; but lanes meet once for all of them,
+// since meeting is what takes time here.
 
 #include <cuda_runtime.h>
 
