@@ -166,8 +166,7 @@ __device__ __forceinline__ void bar_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// ---- Programmatic dependent launch (Hopper and newer; before, a launch simply follows the one before it)
-// ----
+// ---- Programmatic dependent launch, Hopper and newer; before, a launch follows the one before it ----
 
 /// Waits until the launch before this one on its stream has finished and its writes are visible. A kernel
 /// that was launched with cudaLaunchAttributeProgrammaticStreamSerialization calls it before it reads what
