@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -168,7 +169,15 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
     if (!row.complaints.empty()) row.verdict = Row::Verdict::wrong;
 
     if (options.time && !device.emulated && row.verdict != Row::Verdict::wrong) {
+      session.poison_output();
+      CUDA_CHECK(cudaDeviceSynchronize());  // the poison is in place before another stream writes
       row.timing = time_chain([&](cudaStream_t stream) { CUDA_CHECK(session.enqueue(variant, stream)); });
+      // Calls that overlap can go wrong where one alone does not.
+      const std::vector<half> last = session.output().to_host();
+      if (std::memcmp(last.data(), outcome.o.data(), last.size() * sizeof(half)) != 0) {
+        row.complaints.push_back("calls in a chain left another output than one alone");
+        row.verdict = Row::Verdict::wrong;
+      }
     }
     if (output) *output = std::move(outcome.o);
   } catch (const CudaError& error) {

@@ -109,8 +109,9 @@ __device__ inline float exp2_polynomial(float x) {
 }
 // [polynomial]
 
-// Two, so that blocks of the next call can be ready before those of this one end. Alone that costs more than
-// it gains: they crowd onto the SMs that this call leaves free. So the launcher leaves none.
+// Two, of at most 128 registers a thread, so that blocks of the next call can be ready before those of this
+// one end. Alone that costs more than it gains: they crowd onto the SMs that this call leaves free. So the
+// launcher leaves none.
 template <typename Idea>
 constexpr int kBlocksOfAnSm = Idea::kDependent ? 2 : 1;
 
@@ -411,9 +412,9 @@ cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t str
     attributes[count].val.programmaticStreamSerializationAllowed = 1;
     ++count;
   }
-  // A block for every SM, at least: the next call's shall find none that is free.
   unsigned blocks = unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * Idea::kClusterSize;
   if (Idea::kDependent) {
+    // A block for every SM, at least: the next call's shall find none that is free.
     int device = 0, sms = 0;
     for (const cudaError_t status :
          {cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {

@@ -292,7 +292,8 @@ def table(emulated, gpu):
                      " | ".join(cell or "-" for cell in cells) + " |")
     lines.append(f"| **{len(lines)} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
     shapes = ", ".join(f"`{shape}`" for shape in sorted({row["shape"] for row in emulated["rows"]}))
-    notes = [f"Emulated device: commit `{emulated['commit'][:12]}`, `plant_faults.py emulated`. Shapes: {shapes}."]
+    notes = [f"Lines are those of the commits named here. Emulated device: commit `{emulated['commit'][:12]}`, "
+             f"`plant_faults.py emulated`. Shapes: {shapes}."]
     if gpu:
         notes += gpu_notes(gpu)
     heading = ["# Planted faults, and who catches them", "",

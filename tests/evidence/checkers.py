@@ -5,7 +5,9 @@ is not on this machine) or Inapplicable (this proof cannot be had of this varian
 sufficient: all that can be had must hold, and at least one has to be had.
 """
 
+import hashlib
 import json
+import math
 import pathlib
 import re
 import statistics
@@ -520,31 +522,48 @@ def registers_change_hands(variant):
 # ---- 18: tuning by search ----
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# The second has what must not be believed.
-SEARCH_LOGS = [ROOT / "docs" / "results" / "search", ROOT / "tests" / "evidence" / "counter_examples"]
-FEWEST_TRIALS = 32    # of a search
+SEARCH_LOGS = ROOT / "docs" / "results" / "search"
+FALSE_SEARCH_LOGS = ROOT / "tests" / "evidence" / "counter_examples"
+FEWEST_TRIALS = 32  # of a search
+FEWEST_ROUNDS = 3
 AS_GOOD_AS_BEST = 1.02
 
 
 def search_log(variant):
     """Rows of the log that names the variant: what was searched, the source, trials, last rounds."""
-    for folder in SEARCH_LOGS:
-        for path in sorted(folder.glob("*.jsonl")):
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            if (rows[0]["stage"], rows[0]["variant"]) == (variant.stage.name, variant.name):
-                return rows
+    folder = FALSE_SEARCH_LOGS if variant.stage.name == "counter_examples" else SEARCH_LOGS
+    for path in sorted(folder.glob("*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        require(rows, f"{path.name} is empty")
+        if (rows[0]["stage"], rows[0]["variant"]) == (variant.stage.name, variant.name):
+            return rows
     raise Refuted("no log of a search names it")
 
 
 def counted_trials(rows, search):
-    """Those that a search may count: each another machine code, held against the reference, timed where it was right."""
+    """Those that a search may count: each another program, held against the reference, timed where it was right."""
     trials = [row for row in rows if row.get("search") == search and row["verdict"] in ("right", "wrong", "fails")]
     codes = {trial["digest"] for trial in trials}
     require(len(codes) == len(trials), f"{search}: {len(trials)} trials are {len(codes)} programs")
+    settings = {json.dumps(trial["settings"], sort_keys=True) for trial in trials}
+    require(len(settings) == len(trials), f"{search}: {len(trials)} trials have {len(settings)} settings")
     for trial in trials:
+        of_code = hashlib.sha256("".join(trial["kernels"]).encode()).hexdigest()
+        require(trial["kernels"] and trial["digest"] == of_code, f"{search}: a digest that is not of its kernels")
         if trial["verdict"] == "right":
-            require(trial.get("median_us", 0) > 0 and "max_abs_error" in trial, f"{search}: a trial that nobody timed")
+            require(trial.get("median_us", 0) > 0 and math.isfinite(trial.get("max_abs_error", math.nan)),
+                    f"{search}: a trial that nobody checked or timed")
+        else:
+            require(trial.get("why"), f"{search}: a trial is {trial['verdict']}, and nobody says why")
     return trials
+
+
+def last_rounds(rows):
+    """Median microseconds of the programs that were timed once more, by digest."""
+    finals = [row for row in rows if "rounds_us" in row]
+    require(finals, "the best were not timed again")
+    require(min(len(row["rounds_us"]) for row in finals) >= FEWEST_ROUNDS, f"fewer than {FEWEST_ROUNDS} last rounds")
+    return {row["digest"]: statistics.median(row["rounds_us"]) for row in finals}
 
 
 @proves("tuned_by_search")
@@ -553,16 +572,22 @@ def found_and_logged(variant):
     found, random = (counted_trials(rows, search) for search in ("evolution", "random"))
     require(len(found) >= FEWEST_TRIALS, f"{len(found)} trials")
     require(len(found) == len(random), f"{len(found)} trials, and {len(random)} at random to hold them against")
-    finals = {row["digest"]: statistics.median(row["rounds_us"]) for row in rows if "final" in row}
-    require(finals, "the best were not timed again")
+    finals = last_rounds(rows)
+    for name, trials in (("evolution", found), ("random", random)):
+        right = [trial for trial in trials if trial["verdict"] == "right"]
+        require(right and min(right, key=lambda trial: trial["median_us"])["digest"] in finals,
+                f"the best of {name} was not timed again")
+    source = next((row for row in rows if row.get("search") == "source"), {}).get("digest")
+    require(source in finals, "the source that the search began with was not timed again")
     if variant.stage.nvcc and variant.stage.nvcc != f"nvcc {rows[0]['nvcc']}":
         raise Missing(f"the log's machine code is that of nvcc {rows[0]['nvcc']}, this is {variant.stage.nvcc}")
     own = {kernel.digest for kernel in variant.kernels()}
-    times = [finals[row["digest"]] for row in rows if row.get("digest") in finals and own <= set(row.get("kernels", []))]
-    require(times, "its machine code is none of the log's last rounds")
+    times = [finals[trial["digest"]] for trial in found + random
+             if trial["digest"] in finals and own <= set(trial["kernels"])]
+    require(times, "its machine code is none that the searches found and timed again")
     require(times[0] <= AS_GOOD_AS_BEST * min(finals.values()),
             f"it takes {times[0]:.4g} us, the best of the log {min(finals.values()):.4g}")
-    source, best_random = (min(finals[row["digest"]] for row in rows if row.get("final") == name)
-                           for name in ("source", "random"))
+    require(times[0] < finals[source], f"it takes {times[0]:.4g} us, the source before it {finals[source]:.4g}")
+    best_random = min(finals[trial["digest"]] for trial in random if trial["digest"] in finals)
     return (f"{len(found)} trials and as many at random, each another machine code; this one's takes {times[0]:.3g} us, "
-            f"the source before it {source:.3g}, the best at random {best_random:.3g}")
+            f"the source before it {finals[source]:.3g}, the best at random {best_random:.3g}")

@@ -148,6 +148,7 @@ def products_by(parts):
 
 ONE_BLOCK = [
     ("kBlocksOfAnSm = Idea::kDependent ? 2 : 1;", "kBlocksOfAnSm = 1;"),
+    ("sizeof(Smem<kWarpgroups>), stream", "std::max(sizeof(Smem<kWarpgroups>), std::size_t(120 * 1024)), stream"),
     ("    blocks = std::max(blocks, unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize);\n", ""),
     ("  if (Idea::kDependent && head >= p.batch * p.heads) {", "  if constexpr (false) {")]
 

@@ -12,7 +12,8 @@ class BadInput(Exception):
 @dataclasses.dataclass(frozen=True)
 class Knob:
     """A choice that the source makes. Each setting is a list of (what stands there, what shall stand there), exact
-    text that the source has once; that of the first setting, the source as it is, is empty."""
+    text that the source has once; that of the first setting, the source as it is, is empty. A setting must change device
+    code: programs that differ in how they launch it alone count as one."""
     name: str
     settings: dict
 
@@ -35,6 +36,21 @@ class Space:
         for knob in self.knobs:
             count *= len(knob.settings)
         return count
+
+    def settings(self, chosen):
+        """Those of {knob: setting}, the source's for all others."""
+        known = {knob.name: knob.settings for knob in self.knobs}
+        for name, setting in chosen.items():
+            if setting not in known.get(name, []):
+                raise BadInput(f"'{name}: {setting}' is no setting of {self.source}")
+        return tuple(chosen.get(knob.name, next(iter(knob.settings))) for knob in self.knobs)
+
+    def settings_in_words(self, words):
+        """Those of "knob: setting; ..."."""
+        parts = [part.strip().split(": ", 1) for part in words.split(";")]
+        if any(len(part) != 2 for part in parts):
+            raise BadInput(f"'{words}' are no settings; write \"knob: setting; ...\"")
+        return self.settings(dict(parts))
 
     def any(self, random):
         return tuple(random.choice(list(knob.settings)) for knob in self.knobs)

@@ -4,18 +4,25 @@
 usage: test_search.py BUILD [unittest's options]   BUILD is a build folder for the emulated device
 """
 
+import contextlib
+import io
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(HERE))
+import log
 import search
+from searches import Evolution, Search, run_searches
 from space import BadInput, Knob, Space
+from trial import Trial, first_error
 
 BUILD = sys.argv.pop(1)
 
@@ -37,7 +44,7 @@ def evaluate(trials):
 
 
 def both(space, seed):
-    return [search.Evolution("evolution", space, seed), search.Search("random", space, seed)]
+    return [Evolution("evolution", space, seed), Search("random", space, seed)]
 
 
 class Spaces(unittest.TestCase):
@@ -63,16 +70,18 @@ class Spaces(unittest.TestCase):
 
     def test_settings_on_the_command_line(self):
         space = toy_space(2)
-        self.assertEqual(search.settings_of(space, "k1: 3"), ("0", "3"))
-        for words in ("k1: 9", "k9: 1", "", "k1"):
-            with self.assertRaises(BadInput):
-                search.settings_of(space, words)
+        self.assertEqual(space.settings_in_words("k1: 3"), ("0", "3"))
+        self.assertEqual(space.settings_in_words("k1: 3; k0: 2"), ("2", "3"))
+        for words, why in (("k1: 9", "is no setting"), ("k9: 1", "is no setting"), ("", "are no settings"),
+                           ("k1", "are no settings"), ("k1: 3; x", "are no settings")):
+            with self.assertRaisesRegex(BadInput, why):
+                space.settings_in_words(words)
 
 
 class Searches(unittest.TestCase):
     def test_both_make_as_many_trials_as_they_may_and_none_twice(self):
         searches = both(toy_space(), 1)
-        search.run_searches(searches, 70, evaluate)
+        run_searches(searches, 70, evaluate)
         for one in searches:
             self.assertEqual(one.counted(), 70)
             self.assertEqual(len({trial.settings for trial in one.trials}), 70)
@@ -81,7 +90,7 @@ class Searches(unittest.TestCase):
         runs = []
         for seed in (1, 1, 2):
             searches = both(toy_space(), seed)
-            search.run_searches(searches, 40, evaluate)
+            run_searches(searches, 40, evaluate)
             runs.append([trial.settings for one in searches for trial in one.trials])
         self.assertEqual(runs[0], runs[1])
         self.assertNotEqual(runs[0], runs[2])
@@ -90,7 +99,7 @@ class Searches(unittest.TestCase):
         wins = 0
         for seed in range(20):
             searches = both(toy_space(), seed)
-            search.run_searches(searches, 96, evaluate)
+            run_searches(searches, 96, evaluate)
             evolved, drawn = (min(trial.time_us() for trial in one.trials) for one in searches)
             wins += evolved < drawn
         self.assertGreaterEqual(wins, 18)
@@ -100,9 +109,9 @@ class Searches(unittest.TestCase):
             for trial in trials:
                 trial.verdict, trial.digest, trial.notes["median_us"] = "right", " ".join(trial.settings[:2]), 1.0
             for one in searches:
-                search.same_code(one)
+                one.mark_same_code()
         searches = both(toy_space(3), 1)
-        search.run_searches(searches, 16, evaluate_blind)
+        run_searches(searches, 16, evaluate_blind)
         for one in searches:
             counted = [trial for trial in one.trials if trial.counts()]
             self.assertEqual(len(counted), 16)
@@ -110,7 +119,7 @@ class Searches(unittest.TestCase):
             same = [trial for trial in one.trials if trial.verdict == "same code"]
             self.assertTrue(same)
             for trial in same:
-                self.assertEqual(one.trials[trial.notes["as"]].digest, trial.digest)
+                self.assertEqual(one.trials[trial.notes["same_as"]].digest, trial.digest)
 
     def test_what_does_not_compile_is_no_trial(self):
         def evaluate_half(trials):
@@ -119,16 +128,129 @@ class Searches(unittest.TestCase):
                 if trial.settings[0] in "01":
                     trial.verdict, trial.digest, trial.notes = "does not compile", None, {"why": "error"}
         searches = both(toy_space(), 1)
-        search.run_searches(searches, 32, evaluate_half)
+        run_searches(searches, 32, evaluate_half)
         for one in searches:
             self.assertEqual(one.counted(), 32)
             self.assertGreater(len(one.trials), 40)
 
     def test_a_space_that_is_used_up_ends_the_search(self):
         searches = both(toy_space(2, 3), 1)
-        search.run_searches(searches, 50, evaluate)
+        run_searches(searches, 50, evaluate)
         for one in searches:
             self.assertEqual(one.counted(), 9)
+
+
+class Runs(unittest.TestCase):
+    """Of run_both, with a stand-in for compiler and GPU."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.out = self.folder / "log.jsonl"
+        self.partial = self.folder / "log.jsonl.partial"
+        (self.folder / "toy.cu").write_text("toy")
+        self.space = toy_space()
+        self.nvcc = "13.0.88"
+        self.timed = 0
+        self.interrupt_at = None
+        self.wrong = lambda settings: False
+
+    def compile(self, build, source, space, trial, folder):
+        trial.digest = " ".join(trial.settings)
+        trial.program = "program"
+        trial.notes.update(kernels=[trial.digest])
+
+    def check(self, space, trial):
+        trial.verdict = "wrong" if self.wrong(trial.settings) else "right"
+        trial.notes.update({"why": "off"} if trial.verdict == "wrong" else {"max_abs_error": 0.0})
+
+    def time(self, space, trial):
+        self.timed += 1
+        if self.timed == self.interrupt_at:
+            raise KeyboardInterrupt
+        return {"median_us": toy_time(trial.settings)}
+
+    def run_both(self, budget=40, resume=False, beside=()):
+        source = types.SimpleNamespace(path=self.folder / "toy.cu", targets={})
+        with unittest.mock.patch.multiple(search, source_of=lambda *_: source, compile_trial=self.compile,
+                                          check_trial=self.check, time_trial=self.time,
+                                          nvcc_version=lambda _: self.nvcc, gpu_name=lambda: "a GPU, 1.2"), \
+             contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+            done = search.run_both("toy", self.space, self.folder, budget, 1, self.out, 2, "command", resume, beside)
+        self.errors = errors.getvalue()
+        return done
+
+    def test_a_log_has_everything(self):
+        best = ("1",) * 8
+        self.assertTrue(self.run_both(beside=[best]))
+        self.assertFalse(self.partial.exists())
+        whole = log.read_log(self.out)
+        self.assertEqual([len(whole.counted(name)) for name in ("evolution", "random")], [40, 40])
+        self.assertEqual(whole.finders(" ".join(best))[-1], "by hand")
+        digests = [row["digest"] for row in whole.finals]
+        self.assertEqual(len(digests), len(set(digests)))
+        self.assertIn(" ".join(self.space.as_it_is()), digests)
+        for name in ("evolution", "random"):
+            fastest = min(whole.counted(name), key=lambda row: row["median_us"])
+            self.assertIn(fastest["digest"], digests)
+        for row in whole.finals:
+            self.assertEqual(row["rounds_us"], [toy_time(row["digest"].split())] * search.ROUNDS)
+        self.assertIn("| by hand | k0: 1; k1: 1;", log.tables(whole))
+
+    def test_a_resumed_search_is_the_one_that_was_not_interrupted(self):
+        self.assertTrue(self.run_both())
+        uninterrupted = self.out.read_text()
+        self.interrupt_at = self.timed // 2
+        self.timed = 0
+        self.out.unlink()
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_both()
+        self.assertFalse(self.out.exists())
+        self.assertTrue(self.partial.exists())
+        before, self.timed, self.interrupt_at = self.timed, 0, None
+        self.assertTrue(self.run_both(resume=True))
+        self.assertLess(self.timed, 2 * before)
+        self.assertEqual(self.out.read_text(), uninterrupted)
+
+    def test_an_interrupted_search_is_not_overwritten_nor_mixed(self):
+        self.interrupt_at = 60
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_both()
+        self.interrupt_at = None
+        with self.assertRaisesRegex(BadInput, "go on with --resume"):
+            self.run_both()
+        self.nvcc = "12.9"
+        with self.assertRaisesRegex(BadInput, "its nvcc was 13.0.88, this is 12.9"):
+            self.run_both(resume=True)
+        self.nvcc = "13.0.88"
+        (self.folder / "toy.cu").write_text("changed")
+        with self.assertRaisesRegex(BadInput, "its texts was"):
+            self.run_both(resume=True)
+
+    def test_trials_that_are_wrong_count_and_are_not_timed(self):
+        self.wrong = lambda settings: settings[0] == "1"
+        self.assertTrue(self.run_both())
+        whole = log.read_log(self.out)
+        wrong = [row for row in whole.trials if row["verdict"] == "wrong"]
+        self.assertTrue(wrong)
+        self.assertTrue(all("median_us" not in row and row["why"] == "off" for row in wrong))
+        self.assertEqual(len(whole.counted("random")), 40)
+
+    def test_a_wrong_source_or_a_wrong_choice_by_hand_ends_it(self):
+        for wrong, words in ((self.space.as_it_is(), "the source as it is: wrong: off"),
+                             (("1",) * 8, "'k7': '1'}: wrong: off")):
+            self.wrong = lambda settings: settings == wrong
+            self.assertFalse(self.run_both(beside=[("1",) * 8]))
+            self.assertIn(words, self.errors)
+            self.assertFalse(self.out.exists())
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(BadInput, "fewer than 16"):
+            self.run_both(budget=15)
+        self.out = self.folder / "none" / "log.jsonl"
+        with self.assertRaisesRegex(BadInput, "there is no folder"):
+            self.run_both()
 
 
 class Logs(unittest.TestCase):
@@ -137,43 +259,53 @@ class Logs(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def write(self, lines):
+    def write(self, rows):
         path = self.folder / "log.jsonl"
-        search.write_log(path, lines)
+        log.write_rows(path, rows)
         return path
 
     def test_a_trial_comes_back_from_its_row(self):
         space = toy_space()
-        trial = search.Trial("random", ("1",) + ("0",) * 7, "right", "abc", notes={"median_us": 3.0, "kernels": ["k"]})
-        self.assertEqual(search.Trial.of_row(trial.row(space), space), trial)
-
-    def test_a_search_goes_on_where_it_was(self):
-        space = toy_space()
-        one = search.Evolution("evolution", space, 1)
-        search.run_searches([one], 32, evaluate)
-        again = search.Evolution("evolution", space, 1)
-        again.resume([search.Trial.of_row(trial.row(space), space) for trial in one.trials])
-        search.run_searches([again], 48, evaluate)
-        self.assertEqual(again.trials[:32], one.trials)
-        self.assertEqual(len({trial.settings for trial in again.trials}), 48)
+        trial = Trial("random", ("1",) + ("0",) * 7, "right", "abc", notes={"median_us": 3.0, "kernels": ["k"]})
+        self.assertEqual(Trial.of_row(trial.row(space), space), trial)
 
     def test_what_is_no_log_or_a_part_of_one_is_refused(self):
         logs = sorted((ROOT / "docs" / "results" / "search").glob("*.jsonl"))
         self.assertTrue(logs)
-        rows = search.read_rows(logs[0])
-        for lines, words in (([], "no log"), ([{}], "no log"), (rows[:1], "no log"),
-                             ([row for row in rows if "final" not in row], "not the whole log")):
+        rows = log.read_rows(logs[0])
+        for part, words in (([], "no log"), ([{}], "no log"), (rows[:1], "no log"),
+                            ([row for row in rows if "rounds_us" not in row], "not the whole log")):
             with self.assertRaisesRegex(BadInput, words):
-                search.read_log(self.write(lines))
+                log.read_log(self.write(part))
         (self.folder / "text").write_text("{\n")
         with self.assertRaisesRegex(BadInput, "no log"):
-            search.read_log(self.folder / "text")
+            log.read_log(self.folder / "text")
 
     def test_tables_are_fresh(self):
         folder = ROOT / "docs" / "results" / "search"
-        self.assertEqual((folder / "README.md").read_text(), search.tables(sorted(folder.glob("*.jsonl"))),
+        self.assertEqual((folder / "README.md").read_text(), log.document(sorted(folder.glob("*.jsonl"))),
                          "run stages/05_tuned/search/search.py table docs/results/search/*.jsonl "
                          "--out docs/results/search/README.md")
+
+    def test_the_first_error_of_a_compiler(self):
+        self.assertEqual(first_error("a\nx.cu(3): error: bad\nerror: worse\n"), "error: bad")
+        self.assertEqual(first_error("a\nKilled\n"), "Killed")
+        self.assertEqual(first_error(""), "no reason given")
+
+
+class Checks(unittest.TestCase):
+    def test_a_wrong_setting_is_seen(self):
+        source = (ROOT / "stages" / "05_tuned" / "kernel_wgmma.cu").read_text()
+        scale = "float exponent_scale = p.scale * kLog2e;"
+        self.assertEqual(source.count(scale), 1)
+        headline = search.load("headline")
+        planted = Space(headline.stage, headline.source, headline.variant, headline.leave_out, "", headline.checked[:1], [
+            Knob("scale", {"as it is": [], "wrong": [(scale, scale.replace("p.scale", "2 * p.scale"))],
+                           "no text": [(scale, "exponent_scale;")]})])
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self.assertFalse(search.check_neighbours(planted, pathlib.Path(BUILD).resolve(), 2))
+        verdicts = [line.split("  ")[0] for line in out.getvalue().splitlines()]
+        self.assertEqual(verdicts, ["right", "wrong", "does not compile"])
 
 
 class CommandLine(unittest.TestCase):
@@ -186,14 +318,24 @@ class CommandLine(unittest.TestCase):
         for arguments, words in ((("list", "nothing"), "no space is named 'nothing'"),
                                  (("check", "headline", "--build", "/"), "is no build folder"),
                                  (("run", "headline", "--build", BUILD, "--out", "/dev/null"), "emulated device"),
+                                 (("run", "headline", "--build", BUILD, "--out", "x", "--beside", "a: b"), "is no setting"),
                                  (("table", "/dev/null", "--out", "/dev/null"), "no log of a search")):
             code, error = self.outcome(*arguments)
             self.assertEqual(code, 2, error)
             self.assertRegex(error, words)
             self.assertEqual(error.count("\n"), 1, error)
 
+    def test_numbers_are_positive(self):
+        code, error = self.outcome("check", "headline", "--build", BUILD, "--jobs", "0")
+        self.assertEqual(code, 2)
+        self.assertIn("--jobs", error)
+
     def test_list(self):
-        self.assertEqual(self.outcome("list", "long_rows"), (0, ""))
+        listed = subprocess.run([sys.executable, str(HERE / "search.py"), "list", "long_rows"], text=True,
+                                stdout=subprocess.PIPE, check=True).stdout.splitlines()
+        space = search.load("long_rows")
+        self.assertEqual([line.split(": ")[0] for line in listed[:-1]], [knob.name for knob in space.knobs])
+        self.assertIn(f"{space.size():,} programs", listed[-1])
 
 
 if __name__ == "__main__":

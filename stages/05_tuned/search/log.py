@@ -1,0 +1,123 @@
+"""Logs of searches: a JSON object a line, and tables of them in Markdown.
+
+The first line says what was searched, where and how; the second is the source as it is; then come the trials, in order,
+and in a whole log what was timed once more, in rounds.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+
+from space import BadInput
+
+
+def write_rows(path, rows):
+    """Whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(new, path)
+
+
+def read_rows(path):
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        if "knobs" not in rows[0] or rows[1]["search"] != "source":
+            raise ValueError
+        return rows
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise BadInput(f"{path} is no log of a search") from None
+
+
+@dataclasses.dataclass
+class Log:
+    context: dict
+    source: dict
+    trials: list
+    finals: list
+
+    def of(self, search):
+        return [trial for trial in self.trials if trial["search"] == search]
+
+    def counted(self, search):
+        return [trial for trial in self.of(search) if trial["verdict"] in ("right", "wrong", "fails")]
+
+    def finders(self, digest):
+        """Who had this program: one may be found twice."""
+        found = [trial["search"] for trial in [self.source, *self.trials] if trial["digest"] == digest]
+        return sorted(set(found), key=found.index)
+
+
+def read_log(path):
+    context, source, *rest = read_rows(path)
+    finals = [row for row in rest if "rounds_us" in row]
+    if not finals:
+        raise BadInput(f"{path} is not the whole log of a search")
+    return Log(context, source, [row for row in rest if "rounds_us" not in row], finals)
+
+
+def table_row(*cells):
+    return "| " + " | ".join(map(str, cells)) + " |\n"
+
+
+def heading(*cells):
+    return table_row(*cells) + table_row(*["---"] * len(cells))
+
+
+def us(time):
+    return f"{time:.4g}"
+
+
+def searches_table(log):
+    budget = log.context["budget"]
+    marks = [n for n in (16, 32, 64, 128, 256) if n < budget] + [budget]
+    text = heading("search", "drawn", "did not compile", "same code as another", "trials", "fail", "wrong", "right",
+                   "median of the right, us", *(f"best of the first {n}" for n in marks))
+    for search in ("evolution", "random"):
+        verdicts = [trial["verdict"] for trial in log.of(search)]
+        times = [trial.get("median_us", float("inf")) for trial in log.counted(search)]
+        right = [time for time in times if time < float("inf")]
+        text += table_row(search, len(verdicts), verdicts.count("does not compile"), verdicts.count("same code"),
+                          len(times), verdicts.count("fails"), verdicts.count("wrong"), len(right),
+                          us(statistics.median(right)) if right else "-", *(us(min(times[:n])) for n in marks))
+    return text
+
+
+def finals_table(log):
+    text = heading("found by", "what differs from the source", "median us", "least - most")
+    for final in sorted(log.finals, key=lambda row: statistics.median(row["rounds_us"])):
+        times = final["rounds_us"]
+        changes = "; ".join(f"{name}: {setting}" for name, setting in final["settings"].items())
+        text += table_row(", ".join(log.finders(final["digest"])), changes or "the source as it was",
+                          us(statistics.median(times)), f"{us(min(times))} - {us(max(times))}")
+    return text
+
+
+def settings_table(log):
+    """What a setting is worth over the random trials, which draw all of them evenly."""
+    right = [trial for trial in log.of("random") if trial["verdict"] == "right"]
+    text = heading("choice", "setting, and the median us of the random trials with it")
+    for name, settings in log.context["knobs"].items():
+        cells = []
+        for setting in settings:
+            times = [trial["median_us"] for trial in right if trial["settings"].get(name, settings[0]) == setting]
+            cells.append(f"{setting}: {us(statistics.median(times)) if times else 'not drawn'}")
+        text += table_row(name, "; ".join(cells))
+    return text
+
+
+def tables(log):
+    c, again = log.context, log.source["median_us_by_generation"]
+    return (f"## `{c['stage']}/{c['variant']}`, {c['shape'] or 'headline shape'}\n\n"
+            f"{c['programs']:,} programs (`{c['space']}.py`). {c['budget']} trials each, no two of a search with the "
+            f"same machine code. The first 16 of evolution are drawn at random, too.\n\n{searches_table(log)}\n"
+            f"The source as it was, timed after each generation: {us(min(again))} to {us(max(again))} us. At the end "
+            f"the best were timed again, {len(log.finals[0]['rounds_us'])} rounds, each in turn:\n\n{finals_table(log)}"
+            f"\nWhat settings are worth by themselves. The first of each row is the source's:\n\n{settings_table(log)}\n"
+            f"{c['gpu']}, driver {c['driver']}, nvcc {c['nvcc']}, source of commit `{c['commit'][:12]}`, {c['date']}: "
+            f"`{c['command']}`.\n")
+
+
+def document(paths):
+    return ("# Search logs\n\nMade by `stages/05_tuned/search/search.py table` from the logs beside this file; not "
+            "edited by hand.\n\n" + "\n".join(tables(read_log(path)) for path in paths))
