@@ -399,7 +399,51 @@ __global__ void remote_store_not_waited(const float* in, float* out) {
   attention::mbarrier_wait(&filled, 0);
 }
 
+// ---- Programmatic dependent launch ----
+
+template <bool kFault>
+__global__ void launch_not_waited(const float* in, float* out) {
+  if (!kFault && threadIdx.x == 0) attention::grid_dependency_wait();
+  __syncthreads();
+  out[threadIdx.x] = in[threadIdx.x];  // fault: launch_not_waited
+}
+
+template <bool kFault>
+__global__ void launch_not_waited_by_copies(const float* in, float* out) {
+  __shared__ __align__(16) float4 tile[32];
+  if (!kFault) attention::grid_dependency_wait();
+  attention::cp_async_16(&tile[threadIdx.x], in + 4 * threadIdx.x);  // fault: launch_not_waited_by_copies
+  attention::cp_async_wait_all();
+  attention::grid_dependency_wait();
+  out[threadIdx.x] = tile[threadIdx.x].x;
+}
+
+template <bool kFault>
+__global__ void launch_not_waited_by_lines(const float* in, float* out) {
+  __shared__ __align__(128) float line[256];
+  __shared__ Mbarrier arrived;
+  if (threadIdx.x == 0) {
+    attention::mbarrier_init(&arrived, 1);
+    attention::mbarrier_init_fence();
+    attention::mbarrier_arrive_expect(&arrived, sizeof(line));
+    if (!kFault) cudaGridDependencySynchronize();
+    attention::bulk_load(line, in, sizeof(line), &arrived);  // fault: launch_not_waited_by_lines
+    cudaGridDependencySynchronize();
+  }
+  __syncwarp();
+  attention::mbarrier_wait(&arrived, 0);
+  out[threadIdx.x] = line[threadIdx.x];
+}
+
 // ---- Launches ----
+
+template <typename Kernel>
+cudaError_t launch_early(Kernel kernel, const float* in, float* out) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  return attention::launch_with({&attribute, 1}, kernel, 1, 32, 0, nullptr, in, out);
+}
 
 template <typename Kernel, typename... More>
 cudaError_t launch_in_twos(Kernel kernel, unsigned threads, More... arguments) {
@@ -429,6 +473,8 @@ cudaError_t launch_with_map(Kernel kernel, const float* in, float* out) {
            attention::launch(name<false>, 1, threads, smem_bytes, nullptr, in, out))
 #define FAULT_WITH_MAP(name) \
   FAULT_OF(name, launch_with_map(name<true>, in, out), launch_with_map(name<false>, in, out))
+#define FAULT_EARLY(name) \
+  FAULT_OF(name, launch_early(name<true>, in, out), launch_early(name<false>, in, out))
 #define FAULT_IN_TWOS(name, threads) \
   FAULT_OF(name, launch_in_twos(name<true>, threads, in, out), launch_in_twos(name<false>, threads, in, out))
 
@@ -459,6 +505,9 @@ std::span<const Fault> hopper() {
       FAULT(registers_too_many, 512, 0),
       FAULT_IN_TWOS(cluster_not_arrived, 32),
       FAULT_IN_TWOS(remote_store_not_waited, 32),
+      FAULT_EARLY(launch_not_waited),
+      FAULT_EARLY(launch_not_waited_by_copies),
+      FAULT_EARLY(launch_not_waited_by_lines),
   };
   return kFaults;
 }

@@ -50,6 +50,7 @@ STATEMENTS = [
     ("a wait for wgmma", r"wgmma_wait<[^;>]*>\([^;]*\);"),
     ("a cluster's arrival", r"cluster_arrive(?:_relaxed)?\(\);"),
     ("a cluster's wait", r"cluster_wait\(\);"),
+    ("a wait for the launch before", r"grid_dependency_wait\(\);"),
 ]
 # Without one of these others may wait for ever; such mutants run last, lest they keep a GPU from the rest.
 MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarrier's wait", "a cluster's arrival",

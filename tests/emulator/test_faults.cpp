@@ -74,6 +74,9 @@ constexpr Expected kExpected[] = {
     {"registers_too_many", ReportKind::deadlock, true},
     {"cluster_not_arrived", ReportKind::divergent_barrier, true},
     {"remote_store_not_waited", ReportKind::shared_race, false},
+    {"launch_not_waited", ReportKind::launch_not_waited, false},
+    {"launch_not_waited_by_copies", ReportKind::launch_not_waited, true},
+    {"launch_not_waited_by_lines", ReportKind::launch_not_waited, true},
 };
 
 const Expected& expected_of(std::string_view name) {

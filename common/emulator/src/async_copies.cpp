@@ -33,6 +33,7 @@ void copy_async(void* to, const void* from, int bytes, int source_bytes, Site si
   }
   const std::ptrdiff_t offset = worker.shared_offset(to);
   if (offset < 0) refuse(ReportKind::out_of_bounds, text("to %p, which is not shared memory", to));
+  worker.check_launch_before(site, 0);
 
   if (worker.tracer) {
     if (source_bytes > 0) worker.tracer->access(pc, from, source_bytes, Access::async_load);

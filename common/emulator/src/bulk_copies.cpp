@@ -47,6 +47,7 @@ std::ptrdiff_t checked_offset(const void* smem, std::ptrdiff_t bytes, std::ptrdi
 }
 
 void check_global(const char* begin, std::size_t bytes, Site site) {
+  current_worker->check_launch_before(site, 0);
   const DeviceMemory& memory = DeviceMemory::instance();
   if (memory.contains(begin) && memory.is_usable(begin, bytes)) return;
   const Allocation* allocation = memory.contains(begin) ? memory.find(begin) : nullptr;

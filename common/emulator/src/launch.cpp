@@ -153,6 +153,12 @@ dim3 cluster_of(const Launch& launch) {
   return {value->clusterDim.x, value->clusterDim.y, value->clusterDim.z};
 }
 
+bool starts_early(const Launch& launch) {
+  const cudaLaunchAttributeValue* value =
+      launch.attribute(cudaLaunchAttributeProgrammaticStreamSerialization);
+  return value && value->programmaticStreamSerializationAllowed;
+}
+
 cudaError_t check_cluster(const Launch& launch, const void* kernel) {
   constexpr unsigned kPortable = 8, kLargest = 16;
   const dim3 cluster = cluster_of(launch);
@@ -200,6 +206,7 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
                    .block = launch.block,
                    .cluster = cluster_of(launch),
                    .dynamic_smem_bytes = launch.dynamic_smem_bytes,
+                   .starts_early = starts_early(launch),
                    .trace = false,
                    .traced_blocks = {}};
   const std::uint64_t blocks = std::uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;

@@ -54,6 +54,8 @@ const char* name(ReportKind kind) {
       return "deadlock";
     case ReportKind::exited_at_barrier:
       return "exited threads at a barrier";
+    case ReportKind::launch_not_waited:
+      return "launch before not waited for";
     case ReportKind::missing_fence:
       return "missing fence";
     case ReportKind::bad_mbarrier:

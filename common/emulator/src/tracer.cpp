@@ -96,6 +96,7 @@ std::uint32_t Tracer::place_of(std::uintptr_t pc, bool shared, Access access) {
 
 // False: reported, and the access must not be made.
 bool Tracer::check_global(std::uintptr_t pc, const char* address, int bytes, bool writes) {
+  worker_->check_launch_before({}, pc);
   const DeviceMemory& memory = DeviceMemory::instance();
   Allocation* allocation = memory.find(address);
   if (allocation && !allocation->freed && address >= allocation->begin &&

@@ -88,6 +88,22 @@ bool Worker::first_time(ReportKind kind, std::uintptr_t place) {
   return seen_faults_.insert(std::uint64_t(place) * 32 + std::uint64_t(kind)).second;
 }
 
+// Once a launch: whatever is used, one wait is missing.
+void Worker::report_launch_before(Site site, std::uintptr_t pc) {
+  if (!first_time(ReportKind::launch_not_waited, 0)) return;
+  report({.kind = ReportKind::launch_not_waited,
+          .site = site,
+          .pc = pc,
+          .message = text("%s thread %d uses global memory before any thread of its block has called "
+                          "grid_dependency_wait(); the launch before may still be writing it",
+                          block_name().c_str(), current->linear),
+          .threads = {current->linear}});
+}
+
+void grid_dependency_wait() {
+  current_worker->launch_before_ended = true;
+}
+
 std::string Worker::block_name() const {
   return text("block (%u,%u,%u)", block_index.x, block_index.y, block_index.z);
 }
@@ -156,6 +172,7 @@ void Worker::begin_block(const LaunchJob& job, uint3 index, std::uint64_t seed) 
   wanted_registers.clear();
   live = thread_count;
   failed = false;
+  launch_before_ended = !job.starts_early;
   ready_warps_ = lanes_below(warp_count);
   for (int i = 0; i < warp_count; ++i) {
     const unsigned lanes = lanes_below(thread_count - i * 32);

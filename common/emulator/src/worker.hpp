@@ -109,6 +109,7 @@ struct LaunchJob {
   dim3 grid, block;
   dim3 cluster;  ///< in blocks; 1 x 1 x 1 unless the launch says otherwise
   std::size_t dynamic_smem_bytes;
+  bool starts_early;  ///< by programmatic stream serialization: maybe before the launch before it has ended
   bool trace;
   std::vector<bool> traced_blocks;  ///< by index; empty: all
 };
@@ -162,6 +163,10 @@ struct Worker {
   /// Is this the first time that this launch meets this fault? Formatting a report costs too much to do in
   /// vain.
   bool first_time(ReportKind kind, std::uintptr_t place);
+  /// Global memory is about to be used: reports where the launch before may still run. Either place will do.
+  void check_launch_before(Site site, std::uintptr_t pc) {
+    if (!launch_before_ended) report_launch_before(site, pc);
+  }
   /// "block (0,3,0)"
   std::string block_name() const;
 
@@ -201,6 +206,7 @@ struct Worker {
   int warp_count = 0;
   int live = 0;
   bool failed = false;
+  bool launch_before_ended = true;  ///< or at least some thread of the block has waited for that
 
   // __syncthreads
   int barrier_arrived = 0;
@@ -244,6 +250,7 @@ struct Worker {
   void release_block_barrier();
   void thread_exits(Thread& thread);
   void report_unfinished(const Thread& thread);
+  void report_launch_before(Site site, std::uintptr_t pc);
   void land_a_copy();
   std::uint64_t next_random();
 

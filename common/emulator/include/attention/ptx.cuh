@@ -89,8 +89,11 @@ __device__ __forceinline__ void bar_arrive(int id, int threads, EMULATOR_SITE) {
   ::emulator::named_barrier_arrive(id, threads, site);
 }
 
-// A launch starts when the one before it has finished: there is nothing to wait for and nobody to tell.
-__device__ __forceinline__ void grid_dependency_wait() {}
+// A launch starts when the one before it has finished. There is nothing to wait for, but it is noticed who does
+// not, and there is nobody to tell.
+__device__ __forceinline__ void grid_dependency_wait() {
+  ::emulator::grid_dependency_wait();
+}
 __device__ __forceinline__ void grid_dependency_launch() {}
 
 }  // namespace attention

@@ -37,14 +37,16 @@ bool kernels_are_traced();
 // ---- Faults ----
 
 enum class ReportKind {
-  shared_race,       ///< two threads, one place in shared memory, one of them writes, nothing orders them
-  global_race,       ///< the same in global memory, threads of one block
-  in_flight_access,  ///< data of an asynchronous copy, or a register of a wgmma, used before it was waited
-                     ///< for
-  wait_never_made,   ///< threads end with copies or wgmmas that nobody waited for
-  missing_fence,     ///< copy engine or tensor cores may not see what threads wrote
-  bad_mbarrier,      ///< not initialised, too many arrivals, more bytes than it can count
-  bad_registers,     ///< setmaxnreg in the wrong direction
+  shared_race,        ///< two threads, one place in shared memory, one of them writes, nothing orders them
+  global_race,        ///< the same in global memory, threads of one block
+  in_flight_access,   ///< data of an asynchronous copy, or a register of a wgmma, used before it was waited
+                      ///< for
+  wait_never_made,    ///< threads end with copies or wgmmas that nobody waited for
+  launch_not_waited,  ///< global memory used with no grid_dependency_wait(), by a launch that may start
+                      ///< before the one before it has ended
+  missing_fence,         ///< copy engine or tensor cores may not see what threads wrote
+  bad_mbarrier,          ///< not initialised, too many arrivals, more bytes than it can count
+  bad_registers,         ///< setmaxnreg in the wrong direction
   uninitialized_shared,  ///< shared memory read before anybody wrote it
   out_of_bounds,         ///< outside the allocation, the dynamic shared memory of the launch, or the variable
   use_after_free,        ///< global memory after cudaFree

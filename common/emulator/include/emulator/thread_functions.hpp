@@ -17,6 +17,7 @@ __attribute__((const)) int lane_index();
 
 enum class BarrierReduction { none, count, all, any };
 int block_barrier(BarrierReduction reduction, int predicate, Site site);
+void grid_dependency_wait();
 void named_barrier_sync(int id, int threads, Site site);
 void named_barrier_arrive(int id, int threads, Site site);
 void warp_barrier(unsigned mask, Site site);
@@ -167,7 +168,9 @@ __forceinline__ void __threadfence_system() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-// Programmatic dependent launch: a launch starts when the one before it has finished, so there is nothing to
-// wait for and nobody to tell.
-__forceinline__ void cudaGridDependencySynchronize() {}
+// Programmatic dependent launch: a launch starts when the one before it has finished. There is nothing to
+// wait for, but it is noticed who does not, and there is nobody to tell.
+__forceinline__ void cudaGridDependencySynchronize() {
+  ::emulator::grid_dependency_wait();
+}
 __forceinline__ void cudaTriggerProgrammaticLaunchCompletion() {}
