@@ -20,6 +20,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "attention/half_pair.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
@@ -87,11 +88,6 @@ constexpr float kLowest = -1e30f;
 // A maximum may grow by 8 (a factor 2^8 of P) before O is rescaled: P stays below 256, half goes to 65504.
 constexpr float kRescaleSlack = 8.f;
 constexpr uint32_t kTwoOnes = 0x3c003c00u;  // 1, 1 in half
-
-__device__ inline uint32_t pack_half2(float low, float high) {
-  const half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
 
 // [swizzle]
 // Where 16-byte chunk `chunk` of row `row` lies in a tile, in halves. ldmatrix reads the same chunk of 8 rows
@@ -218,7 +214,7 @@ __device__ inline void merge_key_groups(const Problem& p, const float (&o_frag)[
     // A row that sees no key is zero, not 0 / 0.
     const float inverse = visible_keys(p, block_q + row) > 0 ? 1.f / l : 0.f;
     *reinterpret_cast<uint2*>(o_gmem + size_t(block_q + row) * kHeadDim + column) =
-        make_uint2(pack_half2(o.x * inverse, o.y * inverse), pack_half2(o.z * inverse, o.w * inverse));
+        make_uint2(pack(o.x * inverse, o.y * inverse), pack(o.z * inverse, o.w * inverse));
   }
 }
 // [merge]
@@ -425,7 +421,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
           const float* s = &s_frag[r][2 * k + i / 2][2 * h];
           const float p0 = probability<Idea>(s[0], scale, m_i[r][h]);
           const float p1 = probability<Idea>(s[1], scale, m_i[r][h]);
-          p_frag[r][i] = pack_half2(p0, p1);
+          p_frag[r][i] = pack(p0, p1);
           if constexpr (!Idea::kLeanLoop) o_frag[r][kOTiles][2 * h] += p0 + p1;
         }
         // P times a column of ones: the tensor cores add up the rows, over all four lanes of a quad.
@@ -462,7 +458,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
       const float inverse = visible_keys(p, row) > 0 ? 1.f / l_i : 0.f;
 #pragma unroll
       for (int n = 0; n < kOTiles; ++n) {
-        const uint32_t pair = pack_half2(o_frag[r][n][2 * h] * inverse, o_frag[r][n][2 * h + 1] * inverse);
+        const uint32_t pair = pack(o_frag[r][n][2 * h] * inverse, o_frag[r][n][2 * h + 1] * inverse);
         if constexpr (Idea::kLeanLoop) {
           *reinterpret_cast<uint32_t*>(o_smem + at(warp_row, n) + lane_id % 4 * 2) = pair;
         } else if (row < p.seq_q) {

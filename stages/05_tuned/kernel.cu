@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "attention/half_pair.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
@@ -109,11 +110,6 @@ __device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, i
     cp_async_16(smem + swizzled<kHeadDim>(row, chunk), inside ? gmem + i * 8 : gmem, inside ? 16 : 0);
   }
   cp_async_commit();
-}
-
-__device__ inline std::uint32_t pack(float low, float high) {
-  const half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
 // Two neighbouring halves of a row of Q, or zeros for a row past the end.

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "attention/half_pair.cuh"
 #include "attention/hopper.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
@@ -138,11 +139,6 @@ __device__ inline Item item_of(const Problem& p, const Order& order, int index) 
   return item;
 }
 // [order]
-
-__device__ inline std::uint32_t pack(float low, float high) {
-  const half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
-}
 
 // [ring]
 // The loads of one thread. Tile number n of the block, counted over all its items, has slot n % kStages,

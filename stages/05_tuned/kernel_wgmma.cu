@@ -22,6 +22,7 @@
 #include <cfloat>
 #include <cstdint>
 
+#include "attention/half_pair.cuh"
 #include "attention/hopper.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
@@ -85,11 +86,6 @@ struct Smem {
   RowPairStats stats[kWarpgroups][kBlockQ / 2];
   Mbarrier q_full, k_full[kWarpgroups][2], v_full[kWarpgroups], received_full, received_stats_full;
 };
-
-__device__ inline std::uint32_t pack(float low, float high) {
-  const half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
-}
 
 __device__ inline float2 unpack(float pair) {
   return __half22float2(reinterpret_cast<const half2&>(pair));

@@ -6,6 +6,7 @@
 // the 16 elements that are summed over lie side by side in a row (Major::k), and the next 16 are 32 bytes
 // further on. What is summed over here, which of V's two indices is contiguous, and how many bytes further
 // on do the next 16 begin?
+#include "attention/half_pair.cuh"
 #include "attention/hopper.cuh"
 #include "attention/tensor_map.hpp"
 #include "given.cuh"
@@ -20,11 +21,6 @@ struct Smem {
   alignas(1024) half v[kBlockKv * kHeadDim];
   Mbarrier full;
 };
-
-__device__ std::uint32_t pack(float low, float high) {
-  const half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
-}
 
 __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_map, const float* p_gmem,
                               half* o_gmem) {

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace attention {
+
+/// Two numbers rounded to half, `low` in the lower 16 bits: what a register of a matrix instruction's operand
+/// holds, and two neighbours of a row in memory.
+__device__ __forceinline__ std::uint32_t pack(float low, float high) {
+  const half2 pair = __floats2half2_rn(low, high);
+  return reinterpret_cast<const std::uint32_t&>(pair);
+}
+
+}  // namespace attention
