@@ -131,7 +131,7 @@ constexpr Variant kVariants[] = {
      .launch = exp_poly,
      .supports = supports_one_pass},
     {.name = "cluster_pdl",
-     .idea = "the same, ready on every SM while the call before it ends; tuned by search",
+     .idea = "the same, ready on every SM before the last call ends; by search",
      .techniques =
          kCluster + Techniques{Technique::programmatic_dependent_launch, Technique::tuned_by_search},
      .launch = cluster_pdl,
