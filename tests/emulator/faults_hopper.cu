@@ -214,6 +214,20 @@ __global__ void store_before_first_row(const float* in, float* out, const __grid
 }
 
 template <bool kFault>
+__global__ void store_before_first_head(const float* in, float* out,
+                                        const __grid_constant__ CUtensorMap map) {
+  float* tile = reinterpret_cast<float*>(dynamic_smem);
+  for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
+  attention::fence_async_proxy();
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  attention::tma_store(tile, &map, 0, 0, kFault ? -1 : 0);  // fault: store_before_first_head
+  attention::bulk_commit();
+  attention::bulk_wait_read<0>();
+  (void)out;
+}
+
+template <bool kFault>
 __global__ void tile_written_again(const float* in, float* out, const __grid_constant__ CUtensorMap map) {
   float* tile = reinterpret_cast<float*>(dynamic_smem);
   tile[threadIdx.x] = in[threadIdx.x];
@@ -495,6 +509,7 @@ std::span<const Fault> hopper() {
       FAULT_WITH_MAP(no_proxy_fence),
       FAULT_WITH_MAP(store_never_waited),
       FAULT_WITH_MAP(store_before_first_row),
+      FAULT_WITH_MAP(store_before_first_head),
       FAULT_WITH_MAP(tile_written_again),
       FAULT(register_read_early, 128, 8192),
       FAULT(no_wgmma_fence, 128, 8192),

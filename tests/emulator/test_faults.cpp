@@ -64,6 +64,7 @@ constexpr Expected kExpected[] = {
     {"no_proxy_fence", ReportKind::missing_fence, false},
     {"store_never_waited", ReportKind::wait_never_made, true},
     {"store_before_first_row", ReportKind::out_of_bounds, true},
+    {"store_before_first_head", ReportKind::out_of_bounds, true},
     {"tile_written_again", ReportKind::in_flight_access, false},
     {"register_read_early", ReportKind::in_flight_access, false},
     {"no_wgmma_fence", ReportKind::missing_fence, true},

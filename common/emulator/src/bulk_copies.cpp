@@ -227,9 +227,11 @@ void store_async(std::uint32_t to, const void* value, int bytes, std::uint32_t b
 void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
-  if (at.row < 0) {  // an H200 loads such a box, with zeros, and stops at its store: "illegal instruction"
+  // An H200 loads such a box, with zeros, and stops at its store: "illegal instruction".
+  if (at.panel < 0 || at.row < 0 || at.head < 0) {
     refuse(ReportKind::out_of_bounds, site,
-           text("a TMA store of a box that begins at row %d, before the first", at.row));
+           text("a TMA store of a box that begins at panel %d, row %d, head %d, before the first", at.panel,
+                at.row, at.head));
   }
   const TensorMap& contents = checked_map(map, at, site);
   const std::ptrdiff_t offset = checked_offset(from, contents.box_bytes(), kSwizzleBytes, site);

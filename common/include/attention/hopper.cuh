@@ -126,7 +126,7 @@ __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtens
       : "memory");
 }
 /// A tile to global memory; rows past the end are left out. Belongs to this thread's next bulk group. It must
-/// not begin before the first row, as a load may: there it is an illegal instruction.
+/// not begin before the first row, panel or head, as a load may: there it is an illegal instruction.
 __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorMap* map, int panel, int row,
                                           int head) {
   asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%1, {%2, %3, %4, %5}], [%0];"
