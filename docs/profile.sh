@@ -74,9 +74,8 @@ printf '%s\n' "$counters" | awk -F'|' '
   }
   FILENAME == "-" { if (NF == 2) { metric[++count] = $1; called[count] = $2; wanted[$1] = 1 } next }
   # void name<arguments>(parameters) (grid)x(block), Context 1, Stream 13, ...
-  / \([0-9]+, [0-9]+, [0-9]+\)x\([0-9]+, [0-9]+, [0-9]+\), Context / {
+  match($0, /\([0-9]+, [0-9]+, [0-9]+\)x\([0-9]+, [0-9]+, [0-9]+\), Context /) {
     print_kernel()
-    match($0, /\([0-9]+, [0-9]+, [0-9]+\)x\([0-9]+, [0-9]+, [0-9]+\), Context /)
     shape = substr($0, RSTART, RLENGTH - length(", Context "))
     sub(/\)x\(/, ") blocks of (", shape)
     kernel = substr($0, 1, RSTART - 2)

@@ -174,12 +174,18 @@ __global__ void line_misaligned(const float* in, float* out) {
 
 // ---- Tiles: `out` is a tensor of 8 rows of 64 halves ----
 
-template <bool kFault>
-__global__ void no_proxy_fence(const float* in, float* out, const __grid_constant__ CUtensorMap map) {
+// All threads write the tile, for the copy engine to read.
+__device__ const float* written_tile(const float* in, bool fenced) {
   float* tile = reinterpret_cast<float*>(dynamic_smem);
   for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
-  if (!kFault) attention::fence_async_proxy();
+  if (fenced) attention::fence_async_proxy();
   __syncthreads();
+  return tile;
+}
+
+template <bool kFault>
+__global__ void no_proxy_fence(const float* in, float* out, const __grid_constant__ CUtensorMap map) {
+  const float* tile = written_tile(in, !kFault);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, 0);  // fault: no_proxy_fence
   attention::bulk_commit();
@@ -189,10 +195,7 @@ __global__ void no_proxy_fence(const float* in, float* out, const __grid_constan
 
 template <bool kFault>
 __global__ void store_never_waited(const float* in, float* out, const __grid_constant__ CUtensorMap map) {
-  float* tile = reinterpret_cast<float*>(dynamic_smem);
-  for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
-  attention::fence_async_proxy();
-  __syncthreads();
+  const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, 0);  // fault: store_never_waited
   attention::bulk_commit();
@@ -202,10 +205,7 @@ __global__ void store_never_waited(const float* in, float* out, const __grid_con
 
 template <bool kFault>
 __global__ void store_before_first_row(const float* in, float* out, const __grid_constant__ CUtensorMap map) {
-  float* tile = reinterpret_cast<float*>(dynamic_smem);
-  for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
-  attention::fence_async_proxy();
-  __syncthreads();
+  const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, kFault ? -4 : 4, 0);  // fault: store_before_first_row
   attention::bulk_commit();
@@ -216,10 +216,7 @@ __global__ void store_before_first_row(const float* in, float* out, const __grid
 template <bool kFault>
 __global__ void store_before_first_head(const float* in, float* out,
                                         const __grid_constant__ CUtensorMap map) {
-  float* tile = reinterpret_cast<float*>(dynamic_smem);
-  for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
-  attention::fence_async_proxy();
-  __syncthreads();
+  const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, kFault ? -1 : 0);  // fault: store_before_first_head
   attention::bulk_commit();

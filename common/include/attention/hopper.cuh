@@ -5,8 +5,8 @@
 // has a twin of this header too.
 //
 // Tiles are what TMA makes of a [rows, head_dim] matrix with the maps of tensor_map.hpp, and what wgmma
-// reads: panels of 64 columns one after the other, 128 bytes a row, a row's 16-byte chunk c at place c ^ (r %
-// 8) in row r ("128-byte swizzle"). A panel starts at a multiple of 1024 bytes.
+// reads: panels of 64 columns one after the other, 128 bytes a row. Of row r, 16-byte chunk c is at place
+// c ^ (r % 8) ("128-byte swizzle"). A panel starts at a multiple of 1024 bytes.
 //
 // Source: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier", "cp.async.bulk".
 

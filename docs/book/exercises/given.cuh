@@ -4,28 +4,17 @@
 
 #include <cuda_fp16.h>
 
+#include "attention/indexing.cuh"
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
+#include "attention/tensor_map.hpp"
 #include "attention/warp.cuh"
 
 namespace attention::exercise {
 
 constexpr int kHeadDim = 64;
 
-// Keys that query row `row` sees, counted from the first.
-__device__ inline int visible_keys(const Problem& p, int row) {
-  return p.causal ? max(0, min(p.seq_kv, row + p.seq_kv - p.seq_q + 1)) : p.seq_kv;
-}
-
-// Heads are numbered 0 .. batch*heads-1; the key/value head that query head `head` reads, in the same way.
-__device__ inline int kv_head_of(const Problem& p, int head) {
-  return head / (p.heads / p.kv_heads);
-}
-
-inline unsigned ceil_div(int a, int b) {
-  return unsigned((a + b - 1) / b);
-}
 inline unsigned all_heads(const Problem& p) {
   return unsigned(p.batch * p.heads);
 }
@@ -60,6 +49,21 @@ inline cudaError_t launch_probabilities(const Problem& p, const Tensors& t, floa
                                         cudaStream_t stream) {
   return launch(probabilities_kernel, dim3(ceil_div(p.seq_q, 4), all_heads(p)), dim3(128), 0, stream, p, t,
                 p_gmem);
+}
+
+// O = P V by the exercise's kernel, with P in memory; V comes by TMA in boxes of block_kv rows.
+template <typename Kernel>
+cudaError_t launch_output(Kernel output_kernel, int block_q, int block_kv, int threads,
+                          std::size_t smem_bytes, const Problem& p, const Tensors& t, void* workspace,
+                          cudaStream_t stream) {
+  float* p_gmem = static_cast<float*>(workspace);
+  CUtensorMap v_map;
+  cudaError_t status =
+      make_tensor_map(&v_map, t.v, p.batch * p.kv_heads, p.seq_kv, kHeadDim, block_kv, kHeadDim);
+  if (status == cudaSuccess) status = launch_probabilities(p, t, p_gmem, stream);
+  if (status != cudaSuccess) return status;
+  return launch(output_kernel, dim3(ceil_div(p.seq_q, block_q), all_heads(p)), dim3(threads), smem_bytes,
+                stream, p, v_map, static_cast<const float*>(p_gmem), t.o);
 }
 
 // O = softmax(S) V with S in memory, [head, row, key], masked keys not read: one warp a row, two columns a

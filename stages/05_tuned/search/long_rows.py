@@ -1,6 +1,11 @@
 """Rows of some thousand keys at head_dim 64: tiles and instruction order of `persistent`."""
 
+import pathlib
+
 from space import Knob, Space
+
+KERNEL_WGMMA = (pathlib.Path(__file__).resolve().parents[1] / "kernel_wgmma.cu").read_text()
+EXP2_POLYNOMIAL = KERNEL_WGMMA.split("// [polynomial]\n")[1]
 
 REGISTERS = "constexpr int kConsumerRegisters = 160, kProducerRegisters = 32;\n" \
             "static_assert(3 * kConsumerRegisters + kProducerRegisters <= 512);\n"
@@ -60,16 +65,8 @@ SECOND = "ex2_approx(fmaf(s[j + 1], exponent_scale, -shift));"
 
 def polynomial(one_in):
     """The second of `one_in` / 2 neighbouring pairs on the FMA units, as kernel_wgmma.cu does it."""
-    return [("// Scores become exponentials.\n", """__device__ inline float exp2_polynomial(float x) {
-  constexpr float kRound = 12582912.f;
-  x = x < -126.f ? -126.f : x;
-  const float shifted = x + kRound;
-  const float rest = x - (shifted - kRound);
-  const float power = fmaf(fmaf(fmaf(0.05517167f, rest, 0.24261112f), rest, 0.69326099f), rest, 0.99992807f);
-  return power * __int_as_float((__float_as_int(shifted) << 23) + (127 << 23));
-}
-// Scores become exponentials.
-"""), (SECOND, f"j / 4 % {one_in // 2} == 0 ? {SECOND[:-1].replace('ex2_approx', 'exp2_polynomial')} : {SECOND}")]
+    return [("// Scores become exponentials.\n", EXP2_POLYNOMIAL + "// Scores become exponentials.\n"),
+            (SECOND, f"j / 4 % {one_in // 2} == 0 ? {SECOND[:-1].replace('ex2_approx', 'exp2_polynomial')} : {SECOND}")]
 
 
 SPACE = Space(

@@ -154,11 +154,11 @@ def read_partial(path, context, space):
 class Run:
     """Both searches on a GPU, from the first trial to the last round."""
 
-    def __init__(self, space, build, source, context, out, pool, scratch, resume):
+    def __init__(self, space, build, source, context, partial, pool, scratch, resume):
         self.space, self.build, self.source, self.context, self.pool = space, build, source, context, pool
-        self.partial = out.with_name(out.name + ".partial")
+        self.partial = partial  # the log so far
         self.folders = (scratch / str(i) for i in range(10 ** 9))
-        self.known, self.known_source_us = read_partial(self.partial, context, space) if resume else ({}, [])
+        self.known, self.known_source_us = read_partial(partial, context, space) if resume else ({}, [])
         self.searches = [Evolution("evolution", space, context["seed"]), Search("random", space, context["seed"])]
         self.as_it_is = Trial("source", space.as_it_is())
         self.by_hand = []
@@ -169,9 +169,12 @@ class Run:
                 *(trial.row(self.space) for search in self.searches for trial in search.trials),
                 *(trial.row(self.space) for trial in self.by_hand)]
 
+    def compile(self, trials):
+        list(self.pool.map(lambda t: compile_trial(self.build, self.source, self.space, t, next(self.folders)), trials))
+
     def compile_and_check(self, trials):
         """Returns those that are right and no search has had before."""
-        list(self.pool.map(lambda t: compile_trial(self.build, self.source, self.space, t, next(self.folders)), trials))
+        self.compile(trials)
         for search in self.searches:
             search.mark_same_code()
         fresh = [trial for trial in trials if trial.program and trial.verdict != "same code"]
@@ -213,15 +216,11 @@ class Run:
         for trial in candidates:
             if all(trial.digest != other.digest for other in finalists):
                 finalists.append(trial)
-        self.compile_again([trial for trial in finalists if not trial.program])
+        self.compile([trial for trial in finalists if not trial.program])  # those of a search that was resumed
         rounds = [[time_trial(self.space, trial) for trial in finalists] for _ in range(ROUNDS)]
         return [{"digest": trial.digest, "settings": trial.changes(self.space),
                  "rounds_us": [times["median_us"] for times in of_trial]}
                 for trial, of_trial in zip(finalists, zip(*rounds)) if all(of_trial)]
-
-    def compile_again(self, trials):
-        """Those of a search that was resumed."""
-        list(self.pool.map(lambda t: compile_trial(self.build, self.source, self.space, t, next(self.folders)), trials))
 
 
 def run_both(name, space, build, budget, seed, out, jobs, command, resume=False, beside=()):
@@ -238,7 +237,7 @@ def run_both(name, space, build, budget, seed, out, jobs, command, resume=False,
         raise BadInput(f"there is {partial} of a search that was interrupted: go on with --resume, or remove it")
     context = context_of(name, space, source, budget, seed, command)
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        run = Run(space, build, source, context, out, pool, pathlib.Path(scratch), resume)
+        run = Run(space, build, source, context, partial, pool, pathlib.Path(scratch), resume)
         first = [run.as_it_is, *(Trial("by hand", settings) for settings in beside)]
         run.by_hand = first[1:]
         if run.compile_and_check(first) != first:

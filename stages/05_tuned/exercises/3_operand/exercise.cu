@@ -8,7 +8,6 @@
 // on do the next 16 begin?
 #include "attention/half_pair.cuh"
 #include "attention/hopper.cuh"
-#include "attention/tensor_map.hpp"
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -78,14 +77,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
 }
 
 cudaError_t attend(const Problem& p, const Tensors& t, void* workspace, cudaStream_t stream) {
-  float* p_gmem = static_cast<float*>(workspace);
-  CUtensorMap v_map;
-  cudaError_t status =
-      make_tensor_map(&v_map, t.v, p.batch * p.kv_heads, p.seq_kv, kHeadDim, kBlockKv, kHeadDim);
-  if (status == cudaSuccess) status = launch_probabilities(p, t, p_gmem, stream);
-  if (status != cudaSuccess) return status;
-  return launch(output_kernel, dim3(ceil_div(p.seq_q, kBlockQ), all_heads(p)), dim3(kThreads), sizeof(Smem),
-                stream, p, v_map, static_cast<const float*>(p_gmem), t.o);
+  return launch_output(output_kernel, kBlockQ, kBlockKv, kThreads, sizeof(Smem), p, t, workspace, stream);
 }
 
 }  // namespace attention::exercise
