@@ -57,7 +57,7 @@ measure() {
 }
 # Variants of which a later one is faster at every shape are no candidates.
 measure "$folder/survey/$name.json" --survey --largest-call-ms=2 \
-  --benchmark_filter='-(key_split|wgmma|cluster|exp_poly|tma_pipeline|ping_pong)/'
+  --benchmark_filter='-(key_split|wgmma|cluster|exp_poly|exchange|tma_pipeline|ping_pong)/'
 # shellcheck disable=SC2086  # several arguments in one variable
 measure "$folder/$name.json" ${ATTENTION_BENCH_ARGS-}
 exit $status

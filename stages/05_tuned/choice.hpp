@@ -44,7 +44,7 @@ inline std::string_view choose(const Problem& p, int compute_capability) {
   // The headline's neighbours: one pass over the keys, and all blocks at once.
   const bool hopper = compute_capability == 90;
   if (hopper && p.head_dim == 64 && p.seq_kv > 256 && p.seq_kv <= 512 && blocks_of(64) <= kSms)
-    return "cluster_pdl";
+    return "lazy_max";
 
   // Few rows and many keys: a second kernel costs about as much as one pass saves.
   const KeyParts parts = key_parts(p);

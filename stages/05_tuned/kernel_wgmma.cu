@@ -87,10 +87,6 @@ struct Smem {
   Mbarrier q_full, k_full[kWarpgroups][2], v_full[kWarpgroups], received_full, received_stats_full;
 };
 
-__device__ inline float2 unpack(float pair) {
-  return __half22float2(reinterpret_cast<const half2&>(pair));
-}
-
 // [polynomial]
 // 2^x on the FMA units, x <= 0: 2^(whole part) is made of its exponent, 2^(rest), rest in [-1/2, 1/2], is a
 // polynomial of third degree (relative error 7.5e-5, a sixth of what rounding to half costs; minimax, by

@@ -15,6 +15,9 @@ std::size_t smem_bytes(int head_dim);
 // Defined in kernel_wgmma.cu.
 LaunchFunction wgmma, cluster, exp_poly, cluster_pdl;
 
+// Defined in kernel_exchange.cu.
+LaunchFunction exchange, lazy_max;
+
 // Defined in kernel_long.cu.
 LaunchFunction tma_pipeline, warp_specialized, ping_pong, intra_overlap, persistent;
 
@@ -135,6 +138,16 @@ constexpr Variant kVariants[] = {
      .techniques =
          kCluster + Techniques{Technique::programmatic_dependent_launch, Technique::tuned_by_search},
      .launch = cluster_pdl,
+     .supports = supports_one_pass},
+    {.name = "exchange",
+     .idea = "the four warpgroups of a row block merge at once, 16 bytes from each thread to each other",
+     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .launch = exchange,
+     .supports = supports_one_pass},
+    {.name = "lazy_max",
+     .idea = "exponentials begin with the maximum of the first keys",
+     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .launch = lazy_max,
      .supports = supports_one_pass},
     {.name = "tma_pipeline",
      .idea = "large shapes: wgmma on a ring of tiles that TMA fills",

@@ -80,6 +80,27 @@ TEST_CASE("keys split over blocks are put together again") {
   CHECK(tuned::key_parts(Problem()).parts == 1);
 }
 
+TEST_CASE("a maximum of the first keys that later ones surpass, by little and by far") {
+  // lazy_max takes the first 64 of 128 keys for its maximum; the large shapes' kernels rescale rarely, too.
+  for (const float growth : {2.f, 30.f}) {
+    const Problem problem({.heads = 2, .seq_q = 128, .seq_kv = 512});
+    Inputs inputs = make_inputs(problem, Distribution::normal, 64);
+    for (std::size_t i = 0; i < inputs.k.size(); ++i) {
+      const std::size_t key = i / 64;
+      if (key % 128 >= 64 && key % 3 == 0) inputs.k[i] = __float2half(growth * __half2float(inputs.k[i]));
+    }
+    const reference::Expected expected = reference::expect(problem, inputs);
+    Session session(problem, inputs);
+    for (const char* name : {"exchange", "lazy_max", "chosen", "persistent"}) {
+      const Variant& variant = variant_named(name);
+      if (!check_support(variant, problem, current_device()).ok) continue;
+      const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+      INFO(name << ", grown by " << growth << ": " << comparison.message);
+      CHECK(comparison.ok);
+    }
+  }
+}
+
 TEST_CASE("every choice is a variant that supports the shape") {
   for (const int capability : {80, 90, 100}) {
     Device device = current_device();

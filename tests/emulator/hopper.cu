@@ -186,6 +186,12 @@ __global__ void __launch_bounds__(384, 1) registers_kernel(int* out) {
   out[threadIdx.x] = int(threadIdx.x);
 }
 
+__global__ void elect_kernel(int* out) {
+  out[threadIdx.x] = attention::elect_one();
+  __syncwarp();
+  if (attention::elect_one()) ++out[threadIdx.x];
+}
+
 __global__ void neighbours_kernel(float* out, int size) {
   __shared__ __align__(16) float4 four_smem[32];
   __shared__ __align__(16) float2 two_smem[32];
@@ -339,6 +345,9 @@ cudaError_t wgmma_groups(const half* a, const half* b, float* out) {
 }
 cudaError_t registers(int* out) {
   return launch(registers_kernel, 1, 384, 0, nullptr, out);
+}
+cudaError_t elect(int* out) {
+  return launch(elect_kernel, 1, 128, 0, nullptr, out);
 }
 cudaError_t neighbours(float* out, int blocks, int size) {
   const cudaLaunchAttribute attribute = clusters_of(size);

@@ -37,6 +37,9 @@ cudaError_t wgmma_groups(const half* a, const half* b, float* out);
 /// Three warpgroups, of which one gives registers up and two take them; out[i] = i for 384 threads.
 cudaError_t registers(int* out);
 
+/// Four warps: out[thread] = how often of two times the thread was the one elected.
+cudaError_t elect(int* out);
+
 /// `blocks` blocks in clusters of `size`: out[256 * block + ...] gets 16 and 8 bytes a thread from the
 /// block's left neighbour in the cluster, 32 threads each, and the block's rank.
 cudaError_t neighbours(float* out, int blocks, int size);

@@ -61,6 +61,7 @@ MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarri
 # multiprocessors, and of few tiles, so that it runs into the one before.
 SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
 SHAPES_OF = {"05_tuned/kernel_wgmma.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
+             "05_tuned/kernel_exchange.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
              "05_tuned/kernel_long.cu": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 100"]}
 
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]

@@ -1,6 +1,7 @@
 // Hopper's operations against scalar models written from the PTX ISA. The same tests run on a GPU of compute
 // capability 9.0.
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <numeric>
@@ -179,6 +180,17 @@ TEST_CASE("warpgroups hand registers to one another") {
   run(hopper::registers(out.data()));
   const std::vector<int> got = out.to_host();
   for (int i = 0; i < 384; ++i) CHECK(got[std::size_t(i)] == i);
+}
+
+TEST_CASE("one thread of each warp is elected, the same each time") {
+  DeviceBuffer<int> out(128, kBands);
+  run(hopper::elect(out.data()));
+  const std::vector<int> got = out.to_host();
+  for (std::size_t warp = 0; warp < 4; ++warp) {
+    const auto first = got.begin() + std::ptrdiff_t(32 * warp);
+    CHECK(std::count(first, first + 32, 2) == 1);
+    CHECK(std::count(first, first + 32, 0) == 31);
+  }
 }
 
 TEST_CASE("blocks of a cluster write into each other's shared memory") {

@@ -89,7 +89,8 @@ bool perform_ballot(Worker& worker, Thread* lanes, unsigned mask) {
 }
 constexpr WarpOperation kVotes[] = {{"__ballot_sync", false, perform_ballot},
                                     {"__any_sync", false, perform_ballot},
-                                    {"__all_sync", false, perform_ballot}};
+                                    {"__all_sync", false, perform_ballot},
+                                    {"elect.sync", false, perform_ballot}};
 
 struct MatchArguments {
   const void* value;

@@ -12,5 +12,9 @@ __device__ __forceinline__ std::uint32_t pack(float low, float high) {
   const half2 pair = __floats2half2_rn(low, high);
   return reinterpret_cast<const std::uint32_t&>(pair);
 }
+/// The two numbers of a pair that travels as the bits of a float, in a float4 with three others.
+__device__ __forceinline__ float2 unpack(float pair) {
+  return __half22float2(reinterpret_cast<const half2&>(pair));
+}
 
 }  // namespace attention

@@ -149,6 +149,20 @@ __device__ __forceinline__ void bulk_wait() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Groups) : "memory");
 }
 
+// ---- One thread of many ----
+
+/// All lanes of a warp: true for one of them. With `lane == 0` the compiler does not know that it is one, and
+/// loops over lanes around every request to the copy engine.
+__device__ __forceinline__ bool elect_one() {
+  unsigned elected;
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "elect.sync _|p, 0xffffffff;\n"
+      "selp.u32 %0, 1, 0, p;\n}"
+      : "=r"(elected));
+  return elected != 0;
+}
+
 // ---- Registers ----
 
 /// All threads of a warpgroup: takes registers until each has `Registers` (a multiple of 8), waiting for

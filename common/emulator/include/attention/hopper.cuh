@@ -79,6 +79,13 @@ __device__ __forceinline__ void bulk_wait() {
   ::emulator::bulk_wait(Groups);
 }
 
+// ---- One thread of many ----
+
+__device__ __forceinline__ bool elect_one(EMULATOR_SITE) {
+  ::emulator::ballot(::emulator::Vote::elect, 0xffffffffu, true, site);
+  return ::emulator::lane_index() == 0;
+}
+
 // ---- Registers ----
 
 template <int Registers>

@@ -26,7 +26,7 @@ enum class Shuffle { index, up, down, exclusive_or };
 /// Replaces the `bytes` at `value` by those of lane `source_lane`, which must be in `mask`.
 void shuffle(Shuffle kind, void* value, int bytes, int source_lane, unsigned mask, Site site);
 
-enum class Vote { ballot, any, all };
+enum class Vote { ballot, any, all, elect };
 /// Lanes of `mask` whose predicate is true.
 unsigned ballot(Vote kind, unsigned mask, bool predicate, Site site);
 
