@@ -7,8 +7,8 @@
 //             of the other three their 16, as FP16, divided by its sum. A thread has 16 bytes for each of
 //             three others and gets as much, from the threads with its rows. No barrier of the block is left
 //             behind the loads; a warp waits for the three warps it hears from.
-//   lazy_max  exponentials begin with the maximum of the first half of the keys. The second half's is taken
-//             while the exponential unit works on the first, and may surpass it by 2^8.
+//   lazy_max  exponentials begin with the maximum of a warpgroup's first keys. That of the others is taken
+//             beside them, and may surpass it by a factor of 2^8.
 //
 // In both an elected thread asks for tiles, with coordinates worked out before the launch before has ended.
 //
@@ -58,7 +58,9 @@ constexpr int kKept = kHeadDim / 8 / kMembers;  // eight-column tiles of O that 
 constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
 constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
 constexpr float kLog2e = 1.4426950408889634f;
-// The maximum may be surpassed by 8 (a factor 2^8 of P): P stays below 256, half goes to 65504.
+// Exponentials begin with the maximum of so many keys of a warpgroup. The others' may surpass it by 8 (a
+// factor 2^8 of P): P stays below 256, half goes to 65504.
+constexpr int kFirstKeys = 32;
 constexpr float kSlack = 8.f;
 
 // Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
@@ -87,7 +89,6 @@ __global__ void __launch_bounds__(kThreads, 2)
     exchange_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
                     const __grid_constant__ CUtensorMap v_map, Problem p, half* o_gmem) {
   Smem& smem = *reinterpret_cast<Smem*>(dynamic_smem);
-  const int warpgroup = threadIdx.x / kGroupThreads, warp = threadIdx.x % kGroupThreads / 32;
   const int lane = threadIdx.x % 32, quad = lane / 4;
 
   // The same in all lanes, and by the shuffle the compiler knows it: the copy engine takes its operands from
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first_row = uniform((item - head * row_blocks) * kBlockQ);
   const int kv_head = uniform(kv_head_of(p, head));
   const int block_warp = uniform(threadIdx.x / 32);
-  const int member = int(rank) * kWarpgroups + block_warp / kGroupWarps;
+  const int warpgroup = block_warp / kGroupWarps, warp = block_warp % kGroupWarps;
+  const int member = int(rank) * kWarpgroups + warpgroup;
   const int first_key = member * kGroupKeys;
   if (head >= p.batch * p.heads) {
     // Nothing to do but to keep the SM from the next call's blocks, until the call before has left it.
@@ -194,12 +196,15 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
     }
   };
-  // Of the scores that this lane has. Of each row one of even and one of odd columns: chains of instructions
-  // that wait for one another are half as long.
-  const auto maximum = [&](int half_tile, float(&most)[2]) {
-    float largest[4] = {s[half_tile][0], s[half_tile][1], s[half_tile][2], s[half_tile][3]};
+  // Of a warpgroup's keys [from, to), those that this lane has. Of each row one of even and one of odd
+  // columns: chains of instructions that wait for one another are half as long.
+  const auto maximum = [&](int from, int to, float(&most)[2]) {
+    float largest[4];
+    for (int i = 0; i < 4; ++i) largest[i] = s[from / kHalfKeys][from % kHalfKeys / 2 + i];
 #pragma unroll
-    for (int i = 4; i < kHalfKeys / 2; ++i) largest[i % 4] = fmaxf(largest[i % 4], s[half_tile][i]);
+    for (int i = from / 2 + 4; i < to / 2; ++i) {
+      largest[i % 4] = fmaxf(largest[i % 4], s[i / (kHalfKeys / 2)][i % (kHalfKeys / 2)]);
+    }
     for (int r = 0; r < 2; ++r) most[r] = fmaxf(largest[2 * r], largest[2 * r + 1]);
   };
 
@@ -207,11 +212,11 @@ __global__ void __launch_bounds__(kThreads, 2)
   float m_i[2], l_i[2] = {0.f, 0.f}, later_max[2];
   wgmma_wait<1>(s[0]);
   mask(0);
-  maximum(0, m_i);
+  maximum(0, Idea::kLazy ? kFirstKeys : kHalfKeys, m_i);
   if constexpr (!Idea::kLazy) {
     wgmma_wait<0>(s[1]);
     mask(1);
-    maximum(1, later_max);
+    maximum(kHalfKeys, kGroupKeys, later_max);
     for (int r = 0; r < 2; ++r) m_i[r] = fmaxf(m_i[r], later_max[r]);
   }
   for (int r = 0; r < 2; ++r) {
@@ -222,15 +227,14 @@ __global__ void __launch_bounds__(kThreads, 2)
   if constexpr (Idea::kLazy) {
     wgmma_wait<0>(s[1]);
     mask(1);
-    maximum(1, later_max);
+    maximum(kFirstKeys, kGroupKeys, later_max);
   }
   // [maximum]
 
   // [output]
   float o[kHeadDim / 2];
   std::uint32_t p_frag[2][kHalfKeys / 16][4];  // both halves' at once: wgmma still reads the first's
-#pragma unroll
-  for (int half_tile = 0; half_tile < 2; ++half_tile) {
+  const auto exponentials = [&](int half_tile) {
 #pragma unroll
     for (int i = 0; i < kHalfKeys / 2; i += 2) {
       const int r = i / 2 % 2;
@@ -239,21 +243,21 @@ __global__ void __launch_bounds__(kThreads, 2)
       l_i[r] += low + high;
       p_frag[half_tile][i / 8][i / 2 % 4] = pack(low, high);
     }
+  };
+#pragma unroll
+  for (int half_tile = 0; half_tile < 2; ++half_tile) {
+    exponentials(half_tile);
     if (Idea::kLazy && half_tile == 0) {
-      // Rare, so that a vote is all it costs; wgmma has not seen these exponentials yet.
+      // Rare, so that a vote is all it costs. wgmma has not seen these exponentials yet, and some may be
+      // infinite: they are done again.
       const bool surpassed =
           later_max[0] * exponent_scale > m_i[0] + kSlack || later_max[1] * exponent_scale > m_i[1] + kSlack;
       if (__any_sync(kWholeWarp, surpassed)) {
         for (int r = 0; r < 2; ++r) {
-          const float m = fmaxf(m_i[r], warp_reduce_max<4>(later_max[r]) * exponent_scale);
-          const float factor = ex2_approx(m_i[r] - m);
-          m_i[r] = m;
-          l_i[r] *= factor;
-          for (int i = 0; i < kHalfKeys / 8; ++i) {
-            half2& pair = reinterpret_cast<half2&>(p_frag[0][i / 2][i % 2 * 2 + r]);
-            pair = __hmul2(pair, __float2half2_rn(factor));
-          }
+          m_i[r] = fmaxf(m_i[r], warp_reduce_max<4>(later_max[r]) * exponent_scale);
+          l_i[r] = 0.f;
         }
+        exponentials(0);
       }
     }
     if (half_tile == 0) mbarrier_wait(&smem.v_full[warpgroup], 0);

@@ -81,7 +81,7 @@ TEST_CASE("keys split over blocks are put together again") {
 }
 
 TEST_CASE("a maximum of the first keys that later ones surpass, by little and by far") {
-  // lazy_max takes the first 64 of 128 keys for its maximum; the large shapes' kernels rescale rarely, too.
+  // lazy_max takes the first of each 128 keys for its maximum; the large shapes' kernels rescale rarely, too.
   for (const float growth : {2.f, 30.f}) {
     const Problem problem({.heads = 2, .seq_q = 128, .seq_kv = 512});
     Inputs inputs = make_inputs(problem, Distribution::normal, 64);
