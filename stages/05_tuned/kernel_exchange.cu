@@ -7,8 +7,8 @@
 //             of the other three their 16, as FP16, divided by its sum. A thread has 16 bytes for each of
 //             three others and gets as much, from the threads with its rows. No barrier of the block is left
 //             behind the loads; a warp waits for the three warps it hears from.
-//   lazy_max  exponentials begin with the maximum of a warpgroup's first keys. That of the others is taken
-//             beside them, and may surpass it by a factor of 2^8.
+//   lazy_max  exponentials begin with the maximum of a warpgroup's first keys, before the others' scores are
+//             there. Other maxima are not taken, unless a sum shows that exponentials became too large.
 //
 // In both an elected thread asks for tiles, with coordinates worked out before the launch before has ended.
 //
@@ -58,10 +58,10 @@ constexpr int kKept = kHeadDim / 8 / kMembers;  // eight-column tiles of O that 
 constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
 constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
 constexpr float kLog2e = 1.4426950408889634f;
-// Exponentials begin with the maximum of so many keys of a warpgroup. The others' may surpass it by 8 (a
-// factor 2^8 of P): P stays below 256, half goes to 65504.
+// lazy_max: exponentials begin with the maximum of so many keys of a warpgroup. Others may surpass it as long
+// as no lane's sum of exponentials does this, half of what FP16 goes to.
 constexpr int kFirstKeys = 32;
-constexpr float kSlack = 8.f;
+constexpr float kMostSum = 32768.f;
 
 // Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
 struct alignas(16) RowPairStats {
@@ -169,9 +169,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // [scores]
   float s[2][kHalfKeys / 2];
-  mbarrier_wait(&smem.q_full, 0);
-#pragma unroll
-  for (int half_tile = 0; half_tile < 2; ++half_tile) {
+  const auto scores = [&](int half_tile) {
     mbarrier_wait(&smem.k_full[warpgroup][half_tile], 0);
     wgmma_fence();
     for (int k = 0; k < kHeadDim / 16; ++k) {
@@ -179,7 +177,10 @@ __global__ void __launch_bounds__(kThreads, 2)
             wgmma_advance(wgmma_tile(smem.k[warpgroup]), half_tile * kHalfBytes + 32 * k), k > 0);
     }
     wgmma_commit();
-  }
+  };
+  mbarrier_wait(&smem.q_full, 0);
+  scores(0);
+  scores(1);
   // [scores]
 
   // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in
@@ -209,25 +210,21 @@ __global__ void __launch_bounds__(kThreads, 2)
   };
 
   // [maximum]
-  float m_i[2], l_i[2] = {0.f, 0.f}, later_max[2];
+  float m_i[2], l_i[2] = {0.f, 0.f};
   wgmma_wait<1>(s[0]);
   mask(0);
   maximum(0, Idea::kLazy ? kFirstKeys : kHalfKeys, m_i);
   if constexpr (!Idea::kLazy) {
+    float second[2];
     wgmma_wait<0>(s[1]);
     mask(1);
-    maximum(kHalfKeys, kGroupKeys, later_max);
-    for (int r = 0; r < 2; ++r) m_i[r] = fmaxf(m_i[r], later_max[r]);
+    maximum(kHalfKeys, kGroupKeys, second);
+    for (int r = 0; r < 2; ++r) m_i[r] = fmaxf(m_i[r], second[r]);
   }
   for (int r = 0; r < 2; ++r) {
     m_i[r] = warp_reduce_max<4>(m_i[r]) * exponent_scale;
     // Of a row that sees no key here: -inf - -inf is no number.
     if constexpr (!kWhole) m_i[r] = fmaxf(m_i[r], -FLT_MAX);
-  }
-  if constexpr (Idea::kLazy) {
-    wgmma_wait<0>(s[1]);
-    mask(1);
-    maximum(kFirstKeys, kGroupKeys, later_max);
   }
   // [maximum]
 
@@ -244,23 +241,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       p_frag[half_tile][i / 8][i / 2 % 4] = pack(low, high);
     }
   };
-#pragma unroll
-  for (int half_tile = 0; half_tile < 2; ++half_tile) {
-    exponentials(half_tile);
-    if (Idea::kLazy && half_tile == 0) {
-      // Rare, so that a vote is all it costs. wgmma has not seen these exponentials yet, and some may be
-      // infinite: they are done again.
-      const bool surpassed =
-          later_max[0] * exponent_scale > m_i[0] + kSlack || later_max[1] * exponent_scale > m_i[1] + kSlack;
-      if (__any_sync(kWholeWarp, surpassed)) {
-        for (int r = 0; r < 2; ++r) {
-          m_i[r] = fmaxf(m_i[r], warp_reduce_max<4>(later_max[r]) * exponent_scale);
-          l_i[r] = 0.f;
-        }
-        exponentials(0);
-      }
-    }
-    if (half_tile == 0) mbarrier_wait(&smem.v_full[warpgroup], 0);
+  const auto products = [&](int half_tile) {
     wgmma_fence();
     for (int k = 0; k < kHalfKeys / 16; ++k) {
       wgmma<Major::mn>(o, p_frag[half_tile][k],
@@ -268,7 +249,50 @@ __global__ void __launch_bounds__(kThreads, 2)
                        half_tile + k > 0);
     }
     wgmma_commit();
+  };
+  // No exponential is larger than their sum, so the sum tells whether one may be too large for half. Rare, so
+  // that a vote is all it costs. The other way round: what is no number does not pass.
+  const auto surpassed = [&] { return __any_sync(kWholeWarp, !(l_i[0] <= kMostSum && l_i[1] <= kMostSum)); };
+  // Then the half's own maximum is taken after all. Returns by what all that came before is to be multiplied.
+  const auto raise_maximum = [&](int half_tile, float(&factor)[2]) {
+    float largest[2];
+    maximum(half_tile * kHalfKeys, (half_tile + 1) * kHalfKeys, largest);
+    for (int r = 0; r < 2; ++r) {
+      const float m = fmaxf(m_i[r], warp_reduce_max<4>(largest[r]) * exponent_scale);
+      factor[r] = ex2_approx(m_i[r] - m);
+      m_i[r] = m;
+    }
+  };
+
+  exponentials(0);
+  if constexpr (Idea::kLazy) {
+    if (surpassed()) {
+      float unused[2];
+      raise_maximum(0, unused);
+      l_i[0] = l_i[1] = 0.f;
+      exponentials(0);
+    }
   }
+  mbarrier_wait(&smem.v_full[warpgroup], 0);
+  products(0);
+  const float l_first[2] = {l_i[0], l_i[1]};
+  if constexpr (Idea::kLazy) {
+    wgmma_wait<1>(s[1]);  // while the first products run
+    mask(1);
+  }
+  exponentials(1);
+  if constexpr (Idea::kLazy) {
+    wgmma_wait<0>(o);  // they are long done
+    if (surpassed()) {
+      float factor[2];
+      raise_maximum(1, factor);
+      for (int r = 0; r < 2; ++r) l_i[r] = l_first[r] * factor[r];
+#pragma unroll
+      for (int i = 0; i < kHeadDim / 2; ++i) o[i] *= factor[i / 2 % 2];
+      exponentials(1);
+    }
+  }
+  products(1);
   // [output]
 
   // [exchange]
