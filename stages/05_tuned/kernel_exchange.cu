@@ -60,7 +60,7 @@ constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
 constexpr float kLog2e = 1.4426950408889634f;
 // lazy_max: exponentials begin with the maximum of so many keys of a warpgroup. Others may surpass it as long
 // as no lane's sum of exponentials does this, half of what FP16 goes to.
-constexpr int kFirstKeys = 32;
+constexpr int kFirstKeys = 16;
 constexpr float kMostSum = 32768.f;
 
 // Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   };
   mbarrier_wait(&smem.q_full, 0);
   scores(0);
-  scores(1);
+  if constexpr (!Idea::kLazy) scores(1);
   // [scores]
 
   // A score times a positive scale keeps its rank, so the scale waits for the exponent; any other goes in
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // [maximum]
   float m_i[2], l_i[2] = {0.f, 0.f};
-  wgmma_wait<1>(s[0]);
+  wgmma_wait<Idea::kLazy ? 0 : 1>(s[0]);
   mask(0);
   maximum(0, Idea::kLazy ? kFirstKeys : kHalfKeys, m_i);
   if constexpr (!Idea::kLazy) {
@@ -226,6 +226,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     // Of a row that sees no key here: -inf - -inf is no number.
     if constexpr (!kWhole) m_i[r] = fmaxf(m_i[r], -FLT_MAX);
   }
+  if constexpr (Idea::kLazy) scores(1);
   // [maximum]
 
   // [output]
