@@ -245,8 +245,21 @@ def record_gpu(build, mutants, jobs, logs):
 
 # ---- Side by side ----
 
-def key(row):
-    return row["stage"], row["file"], row["line"], row["without"]
+def by_statement(record):
+    """Rows by their place among the statements of a kind in a file, which commits share that only moved lines."""
+    rows = {}
+    for row in sorted(record["rows"], key=lambda row: row["line"]):
+        rows.setdefault((row["stage"], row["file"], row["without"]), []).append(row)
+    return rows
+
+
+def pairs_of(emulated, gpu):
+    """Each row of the emulated device's record with the GPU's row, or None. A kind of statement of which a file has
+    another number in the two commits has none: which is which cannot be told."""
+    on_gpu = by_statement(gpu) if gpu else {}
+    for kind, rows in by_statement(emulated).items():
+        others = on_gpu.get(kind, [])
+        yield from zip(rows, others if len(others) == len(rows) else [None] * len(rows))
 
 
 def gpu_cells(row):
@@ -254,9 +267,9 @@ def gpu_cells(row):
     return [row["plain"], ", ".join(tool for tool in TOOLS if row[tool])]
 
 
-def gpu_notes(gpu):
+def gpu_notes(gpu, planted):
     mended, untried, rest = [], [], []
-    for row in gpu["rows"]:
+    for row in planted:
         if row["plain"] or any(row[tool] for tool in TOOLS):
             continue
         shapes = SHAPES_OF.get(f"{row['stage']}/{row['file']}", SHAPES)
@@ -280,24 +293,28 @@ def gpu_notes(gpu):
 def table(emulated, gpu):
     """Markdown: who catches what, mutant by mutant; `gpu` may be None."""
     columns = ["emulated, plain", "emulated, `--check-memory`"] + (["GPU, plain", "compute-sanitizer"] if gpu else [])
-    on_gpu = {key(row): gpu_cells(row) for row in gpu["rows"]} if gpu else {key(row): [] for row in emulated["rows"]}
-    if set(on_gpu) != set(map(key, emulated["rows"])):
-        raise SystemExit("not the same mutants: " + ", ".join(
-            f"{k[0]}/{k[1]}:{k[2]}" for k in sorted(set(on_gpu) ^ set(map(key, emulated["rows"])))))
-    mended = {key(row) for row in gpu["rows"] if row["mended"]} if gpu else set()
-    lines, caught = [], [0] * len(columns)
-    for row in sorted(emulated["rows"], key=key):
-        cells = [row["plain"], row["checked"], *on_gpu[key(row)]]
+    lines, planted, caught = [], [0] * len(columns), [0] * len(columns)
+    pairs = sorted(pairs_of(emulated, gpu),
+                   key=lambda pair: (pair[0]["stage"], pair[0]["file"], pair[0]["line"], pair[0]["without"]))
+    for row, other in pairs:
+        cells = [row["plain"], row["checked"]]
+        if gpu:
+            cells += gpu_cells(other) if other else [None, None]
+        planted = [count + (cell is not None) for count, cell in zip(planted, cells)]
         caught = [count + bool(cell) for count, cell in zip(caught, cells)]
-        mark = " `*`" if key(row) in mended else ""
+        mark = " `*`" if other and other["mended"] else ""
         lines.append(f"| `{row['stage']}/{row['file']}:{row['line']}` | {row['without']}{mark} | " +
-                     " | ".join(cell or "-" for cell in cells) + " |")
-    lines.append(f"| **{len(lines)} faults** | | " + " | ".join(f"**{count} caught**" for count in caught) + " |")
+                     " | ".join("not planted" if cell is None else cell or "-" for cell in cells) + " |")
+    lines.append(f"| **{len(pairs)} faults** | | " +
+                 " | ".join(f"**{count} caught**" if of == len(pairs) else f"**{count} of {of} caught**"
+                            for count, of in zip(caught, planted)) + " |")
     shapes = ", ".join(f"`{shape}`" for shape in sorted({row["shape"] for row in emulated["rows"]}))
     notes = [f"Lines are those of the commits named here. Emulated device: commit `{emulated['commit'][:12]}`, "
              f"`plant_faults.py emulated`. Shapes: {shapes}."]
     if gpu:
-        notes += gpu_notes(gpu)
+        notes += gpu_notes(gpu, [other for _, other in pairs if other])
+        if planted[-1] < len(pairs):
+            notes.append("Not planted: statements that are new since the GPU's record.")
     heading = ["# Planted faults, and who catches them", "",
                "Each row is a copy of a stage's kernels without one statement that orders or waits. Made by "
                "`tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",

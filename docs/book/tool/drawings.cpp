@@ -348,6 +348,36 @@ void cluster(const std::filesystem::path& folder) {
          "memory.");
 }
 
+// Who sends which columns of a row block's partial results to whom, when all four warpgroups merge at once.
+void exchange(const std::filesystem::path& folder) {
+  Drawing d(760, 290, "Four warpgroups send each other 16 columns each, and each writes 16");
+  constexpr double kStep = 184, kWidth = 168, kPiece = 40;
+  const auto x_of = [](int member) { return 16 + member * kStep; };
+  const auto columns = [](int piece) {
+    return std::to_string(16 * piece) + " to " + std::to_string(16 * piece + 15);
+  };
+  for (int member = 0; member < 4; ++member) {
+    d.box(x_of(member), 16, kWidth, 46,
+          "block " + std::to_string(member / 2) + ", warpgroup " + std::to_string(member % 2),
+          "keys " + std::to_string(128 * member) + " to " + std::to_string(128 * member + 127));
+    for (int to = 0; to < 4; ++to) {
+      const double x = x_of(member) + 4 + to * kPiece;
+      const bool kept = to == member;
+      d.rect(x, 70, kPiece - 2, 34, kept ? colour(to, "") : colour(to),
+             "columns " + columns(to) + (kept ? ", kept" : ", sent"));
+      d.text(x + kPiece / 2 - 1, 91, std::to_string(16 * to), 12, "middle", kept ? "on" : "");
+      d.arrow(x + kPiece / 2 - 1, 106, x_of(to) + kWidth / 2 + (member - 1.5) * 22, 212);
+    }
+    d.rect(x_of(member), 216, kWidth, 46, colour(member, ""));
+    d.text(x_of(member) + kWidth / 2, 236, "adds four parts, writes", 12, "middle", "on");
+    d.text(x_of(member) + kWidth / 2, 253, "columns " + columns(member), 12, "middle", "on");
+  }
+  d.save(folder, "exchange",
+         "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into four "
+         "pieces of 16 columns, named by their first. One it keeps; the others go to the warpgroup that writes "
+         "them, to the other block or in the same.");
+}
+
 // What overlaps in the loop for long sequences: within a warpgroup, and between three of them.
 void overlap(const std::filesystem::path& folder) {
   Drawing d(760, 400,
@@ -412,7 +442,7 @@ int main(int argc, char** argv) {
   return book::run("book_drawings", [&] {
     if (argc != 2) throw std::runtime_error("usage: book_drawings FOLDER");
     for (const auto draw : {book::hierarchy, book::coalescing, book::tiles, book::banks, book::swizzle,
-                            book::fragments, book::pipeline, book::cluster, book::overlap}) {
+                            book::fragments, book::pipeline, book::cluster, book::exchange, book::overlap}) {
       draw(argv[1]);
     }
   });
