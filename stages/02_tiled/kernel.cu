@@ -401,10 +401,9 @@ cudaError_t launch_tiled(const Problem& p, const Tensors& t, void* workspace, cu
 // Marks `bytes` at `start` as worth keeping in the part of L2 that was set aside. Of a range larger than that
 // part, only the share that fits is kept, chosen by address, so that its lines do not push each other out.
 cudaLaunchAttribute keep_in_l2(const void* start, size_t bytes) {
-  int device = 0, window_bytes = 0;
+  int window_bytes = 0;
   size_t set_aside_bytes = 0;
-  (void)cudaGetDevice(&device);
-  (void)cudaDeviceGetAttribute(&window_bytes, cudaDevAttrMaxAccessPolicyWindowSize, device);
+  (void)device_attribute(&window_bytes, cudaDevAttrMaxAccessPolicyWindowSize);
   (void)cudaDeviceGetLimit(&set_aside_bytes, cudaLimitPersistingL2CacheSize);
   const size_t covered_bytes = std::min(bytes, size_t(window_bytes));
 
@@ -460,10 +459,8 @@ cudaError_t l2_persist(const Problem& p, const Tensors& t, void* workspace, cuda
 
 // [set_aside]
 cudaError_t set_aside_l2(const Problem& p) {
-  int device = 0, most_bytes = 0;
-  cudaError_t status = cudaGetDevice(&device);
-  if (status != cudaSuccess) return status;
-  status = cudaDeviceGetAttribute(&most_bytes, cudaDevAttrMaxPersistingL2CacheSize, device);
+  int most_bytes = 0;
+  const cudaError_t status = device_attribute(&most_bytes, cudaDevAttrMaxPersistingL2CacheSize);
   if (status != cudaSuccess || most_bytes == 0) return status;  // a chip without: the attribute has no effect
   const size_t wanted_bytes = 2 * p.kv_elements() * sizeof(half);
   return cudaDeviceSetLimit(cudaLimitPersistingL2CacheSize, std::min(wanted_bytes, size_t(most_bytes)));

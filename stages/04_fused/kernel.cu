@@ -532,13 +532,12 @@ cudaError_t q_in_registers(const Problem& p, const Tensors& t, void*, cudaStream
 // [fitted]
 cudaError_t fitted(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
   if (p.scale <= 0.f) return pipelined(p, t, nullptr, stream);
-  int device = 0, sms = 0, smem_limit_bytes = 0;
-  cudaError_t status = cudaGetDevice(&device);
-  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
-  if (status == cudaSuccess) {
-    status = cudaDeviceGetAttribute(&smem_limit_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  int sms = 0, smem_limit_bytes = 0;
+  for (const cudaError_t status :
+       {device_attribute(&sms, cudaDevAttrMultiProcessorCount),
+        device_attribute(&smem_limit_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin)}) {
+    if (status != cudaSuccess) return status;
   }
-  if (status != cudaSuccess) return status;
 
   const auto blocks = [&](int block_q) {
     return int64_t(p.batch) * p.heads * ((p.seq_q + block_q - 1) / block_q);

@@ -41,30 +41,29 @@ inline std::string_view choose(const Problem& p, int compute_capability) {
   const auto blocks_of = [&](int rows) { return heads * int(ceil_div(p.seq_q, rows)); };
   const auto waves_of = [&](int rows) { return int(ceil_div(blocks_of(rows), kSms)); };
 
-  // Blocks of 192 rows are few, and overlap all they do. A wave of them takes, in microseconds:
+  // What all waves of a kernel's blocks take, in microseconds. Blocks of 32 rows are many, and run their
+  // passes over the keys one after the other; blocks of 192 rows are few, and overlap all they do.
   const bool hopper = compute_capability == 90, narrow = p.head_dim <= 64;
-  const double large_us = narrow ? 4.0 + 0.0107 * p.seq_kv : 5.5 + 0.0141 * p.seq_kv;
+  const KeyParts parts = key_parts(p);
+  double small_us =
+      waves_of(kKeySplitRows) * (narrow ? 2.3 + 2.4 * p.seq_kv / 512 : 3.3 + 2.2 * p.seq_kv / 256);
+  // In a causal problem blocks with few keys make room early, where there is more than one wave.
+  if (p.causal && parts.passes > 1 && waves_of(kKeySplitRows) > 1) small_us *= 0.85;
+  const double large_us = waves_of(192) * (narrow ? 4.0 + 0.0107 * p.seq_kv : 5.5 + 0.0141 * p.seq_kv);
 
   // The headline's neighbours: one pass over the keys, two blocks for 64 rows. With 256 keys or fewer half of
-  // its warpgroups have nothing to do; that pays for a single causal head only.
+  // its warpgroups have nothing to do; that pays for a single causal head.
   const double one_pass_us = 0.9 + 1.93 * double(ceil_div(2 * blocks_of(64), kSms));
-  const bool one_pass_pays = blocks_of(64) <= kSms || (!p.causal && one_pass_us < waves_of(192) * large_us);
-  const int fewest_keys = p.causal && blocks_of(64) <= 4 ? 128 : 256;
-  if (hopper && p.head_dim == 64 && p.seq_kv > fewest_keys && p.seq_kv <= 512 && one_pass_pays) {
+  const int fewest_keys = p.causal && heads == 1 ? 128 : 256;
+  if (hopper && p.head_dim == 64 && p.seq_kv > fewest_keys && p.seq_kv <= 512 && one_pass_us < small_us &&
+      (p.causal ? blocks_of(64) <= kSms : one_pass_us < large_us)) {
     return "lazy_max";
   }
 
   // Few rows and many keys: a second kernel costs about as much as one pass saves.
-  const KeyParts parts = key_parts(p);
   if (parts.passes - parts.part_passes >= 2) return "split_kv";
 
-  // Between: blocks of 32 rows are many, and run their passes one after the other.
-  double small_us = narrow ? 2.3 + 2.4 * p.seq_kv / 512 : 3.3 + 2.2 * p.seq_kv / 256;
-  // In a causal problem blocks with few keys make room early, where there is more than one wave.
-  if (p.causal && parts.passes > 1 && waves_of(kKeySplitRows) > 1) small_us *= 0.85;
-  if (!hopper || waves_of(kKeySplitRows) * small_us < waves_of(192) * large_us) {
-    return compute_capability >= 90 ? "pdl" : "key_split";
-  }
+  if (!hopper || small_us < large_us) return compute_capability >= 90 ? "pdl" : "key_split";
 
   // Row blocks without a stop pay where an SM gets several of them, and most where they differ.
   const bool persists = p.causal ? blocks_of(192) > 2 * kSms : narrow && blocks_of(192) > kSms;

@@ -347,9 +347,7 @@ namespace {
 template <int kHeadDim, typename Idea>
 cudaError_t launch_key_split(const Problem& p, const Tensors& t, const Parts& parts, cudaStream_t stream) {
   // [pdl]
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchAttribute attribute = dependent_launch();
   const std::span<const cudaLaunchAttribute> attributes(&attribute, Idea::kDependent ? 1 : 0);
   // [pdl]
   return launch_with(attributes, key_split_kernel<kHeadDim, Idea>,

@@ -1,14 +1,14 @@
 // 05_tuned, the headline shape on Hopper, from where cluster_pdl (kernel_wgmma.cu) ends. There too 64 rows
 // belong to four warpgroups, two in each block of a cluster, with 128 keys each. A third of the time between
-// its first request and its last store comes after the exponentials: warpgroups of a block merge through
-// shared memory, then blocks through each other's, with barriers between.
+// its release by the call before and its last store comes after the exponentials: warpgroups of a block
+// merge through shared memory, then blocks through each other's, with barriers between.
 //
 //   exchange  all four merge at once, a reduce-scatter: each warpgroup keeps 16 columns of O and sends each
 //             of the other three their 16, as FP16, divided by its sum. A thread has 16 bytes for each of
 //             three others and gets as much, from the threads with its rows. No barrier of the block is left
 //             behind the loads; a warp waits for the three warps it hears from.
-//   lazy_max  exponentials begin with the maximum of a warpgroup's first keys, before the others' scores are
-//             there. Other maxima are not taken, unless a sum shows that exponentials became too large.
+//   lazy_max  exponentials begin with the maximum of a warpgroup's first keys, before the second half's
+//             scores are there. Others are not taken, unless a sum shows that exponentials became too large.
 //
 // In both an elected thread asks for tiles, with coordinates worked out before the launch before has ended.
 //
@@ -59,7 +59,7 @@ constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
 constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
 constexpr float kLog2e = 1.4426950408889634f;
 // lazy_max: exponentials begin with the maximum of so many keys of a warpgroup. Others may surpass it as long
-// as no lane's sum of exponentials does this, half of what FP16 goes to.
+// as no lane's sum of exponentials surpasses kMostSum, half of what FP16 goes to.
 constexpr int kFirstKeys = 16;
 constexpr float kMostSum = 32768.f;
 
@@ -136,8 +136,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   }
   __syncthreads();
-  // Barriers must be there before the other block sends anything. Here the wait costs nothing: the launch
-  // before still runs.
+  // Barriers must be there before the other block sends anything. In a chain of calls the wait costs nothing
+  // here: the one before still runs.
   cluster_arrive_relaxed();
   cluster_wait();
   if (block_warp == 0) {
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
-    __syncwarp();
+    __syncwarp();  // wgmma wants the warp together
   }
   grid_dependency_launch();
   __syncthreads();  // cheaper to wait at than an mbarrier, while the launch before runs on the same SM
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     wgmma_commit();
   };
   // No exponential is larger than their sum, so the sum tells whether one may be too large for half. Rare, so
-  // that a vote is all it costs. The other way round: what is no number does not pass.
+  // that a vote is all it costs. Not `>`: with first scores of -infinity the sum is no number.
   const auto surpassed = [&] { return __any_sync(kWholeWarp, !(l_i[0] <= kMostSum && l_i[1] <= kMostSum)); };
   // Then the half's own maximum is taken after all. Returns by what all that came before is to be multiplied.
   const auto raise_maximum = [&](int half_tile, float(&factor)[2]) {
@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   exponentials(1);
   if constexpr (Idea::kLazy) {
-    wgmma_wait<0>(o);  // they are long done
+    wgmma_wait<0>(o);  // they are long done, and O may be multiplied here
     if (surpassed()) {
       float factor[2];
       raise_maximum(1, factor);
@@ -411,20 +411,15 @@ template <typename Idea>
 cudaError_t launch_exchange(const Problem& p, const Tensors& t, cudaStream_t stream) {
   CUtensorMap q_map, k_map, v_map;
   const int heads = p.batch * p.heads, kv_heads = p.batch * p.kv_heads;
-  int device = 0, sms = 0;
+  int sms = 0;
   for (const cudaError_t status :
        {make_tensor_map(&q_map, t.q, heads, p.seq_q, kHeadDim, kBlockQ, kHeadDim),
         make_tensor_map(&k_map, t.k, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim),
         make_tensor_map(&v_map, t.v, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim),
-        cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {
+        device_attribute(&sms, cudaDevAttrMultiProcessorCount)}) {
     if (status != cudaSuccess) return status;
   }
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = kClusterSize;
-  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchAttribute attributes[] = {clusters_of(kClusterSize), dependent_launch()};
   // A block for every SM, at least: the next call's shall find none that is free.
   const unsigned blocks = std::max(unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * kClusterSize,
                                    unsigned(sms) / kClusterSize * kClusterSize);

@@ -546,9 +546,8 @@ cudaError_t launch_tile(const Problem& p, const Tensors& t, void* workspace, cud
   order.heads_together = p.causal ? int(ceil_div(heads, sections)) : 1;
   int blocks = order.items;
   if (Idea::kPersistent) {
-    int device = 0, sms = 0;
-    if (status == cudaSuccess) status = cudaGetDevice(&device);
-    if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+    int sms = 0;
+    if (status == cudaSuccess) status = device_attribute(&sms, cudaDevAttrMultiProcessorCount);
     if (status == cudaSuccess) status = cudaMemsetAsync(workspace, 0, sizeof(int), stream);
     blocks = std::min(blocks, sms);
   }

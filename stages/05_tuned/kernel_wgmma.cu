@@ -391,27 +391,16 @@ cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t str
         make_tensor_map(&v_map, t.v, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim)}) {
     if (status != cudaSuccess) return status;
   }
-  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchAttribute attributes[2];
   unsigned count = 0;
-  if (Idea::kClusterSize > 1) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count].val.clusterDim.x = Idea::kClusterSize;
-    attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
-    ++count;
-  }
-  if (Idea::kDependent) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count].val.programmaticStreamSerializationAllowed = 1;
-    ++count;
-  }
+  if (Idea::kClusterSize > 1) attributes[count++] = clusters_of(Idea::kClusterSize);
+  if (Idea::kDependent) attributes[count++] = dependent_launch();
   unsigned blocks = unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * Idea::kClusterSize;
   if (Idea::kDependent) {
     // A block for every SM, at least: the next call's shall find none that is free.
-    int device = 0, sms = 0;
-    for (const cudaError_t status :
-         {cudaGetDevice(&device), cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)}) {
-      if (status != cudaSuccess) return status;
-    }
+    int sms = 0;
+    const cudaError_t status = device_attribute(&sms, cudaDevAttrMultiProcessorCount);
+    if (status != cudaSuccess) return status;
     blocks = std::max(blocks, unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize);
   }
   const bool whole = p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/launch.hpp"
 #include "attention/text.hpp"
 #include "choice.hpp"
 
@@ -186,10 +187,9 @@ constexpr Variant kVariants[] = {
 };
 
 cudaError_t chosen(const Problem& problem, const Tensors& tensors, void* workspace, cudaStream_t stream) {
-  int device = 0, major = 0, minor = 0;
-  for (const cudaError_t status :
-       {cudaGetDevice(&device), cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)}) {
+  int major = 0, minor = 0;
+  for (const cudaError_t status : {device_attribute(&major, cudaDevAttrComputeCapabilityMajor),
+                                   device_attribute(&minor, cudaDevAttrComputeCapabilityMinor)}) {
     if (status != cudaSuccess) return status;
   }
   const std::string_view name = choose(problem, 10 * major + minor);

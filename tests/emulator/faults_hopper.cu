@@ -450,18 +450,13 @@ __global__ void launch_not_waited_by_lines(const float* in, float* out) {
 
 template <typename Kernel>
 cudaError_t launch_early(Kernel kernel, const float* in, float* out) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchAttribute attribute = attention::dependent_launch();
   return attention::launch_with({&attribute, 1}, kernel, 1, 32, 0, nullptr, in, out);
 }
 
 template <typename Kernel, typename... More>
 cudaError_t launch_in_twos(Kernel kernel, unsigned threads, More... arguments) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = 2;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  const cudaLaunchAttribute attribute = attention::clusters_of(2);
   return attention::launch_with({&attribute, 1}, kernel, 2, threads, 0, nullptr, arguments...);
 }
 

@@ -253,14 +253,6 @@ __global__ void multicast_kernel(const __grid_constant__ CUtensorMap map, half* 
   attention::cluster_wait();
 }
 
-cudaLaunchAttribute clusters_of(int size) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = unsigned(size);
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  return attribute;
-}
-
 cudaError_t map_of(CUtensorMap* map, const half* tensor, const Box& box) {
   return attention::make_tensor_map(map, tensor, box.heads, box.rows, box.head_dim, box.box_rows,
                                     box.box_columns);
@@ -350,12 +342,12 @@ cudaError_t elect(int* out) {
   return launch(elect_kernel, 1, 128, 0, nullptr, out);
 }
 cudaError_t neighbours(float* out, int blocks, int size) {
-  const cudaLaunchAttribute attribute = clusters_of(size);
+  const cudaLaunchAttribute attribute = attention::clusters_of(unsigned(size));
   return attention::launch_with({&attribute, 1}, neighbours_kernel, unsigned(blocks), 32, 0, nullptr, out,
                                 size);
 }
 cudaError_t multicast(const half* tensor, half* out) {
-  const cudaLaunchAttribute attribute = clusters_of(2);
+  const cudaLaunchAttribute attribute = attention::clusters_of(2);
   CUtensorMap map;
   const cudaError_t error = attention::make_tensor_map(&map, tensor, 1, 64, 64, 64, 64);
   if (error != cudaSuccess) return error;

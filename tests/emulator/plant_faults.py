@@ -57,11 +57,12 @@ MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarri
             "a cluster's wait"}
 
 # Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys for several
-# passes over them; what takes one pass only wants fewer; a persistent kernel wants more row blocks than
-# multiprocessors, and of few tiles, so that it runs into the one before.
+# passes over them; what takes one pass only wants fewer, and scores far apart, too, where it takes a maximum of few; a
+# persistent kernel wants more row blocks than multiprocessors, and of few tiles, so that it runs into the one before.
 SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
 SHAPES_OF = {"05_tuned/kernel_wgmma.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
-             "05_tuned/kernel_exchange.cu": ["--heads 2 --seq-q 70 --seq-kv 500"],
+             "05_tuned/kernel_exchange.cu": ["--heads 2 --seq-q 70 --seq-kv 500",
+                                             "--heads 2 --seq-q 70 --seq-kv 500 --scale 8"],
              "05_tuned/kernel_long.cu": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 100"]}
 
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
@@ -82,11 +83,12 @@ class Mutant:
     source: Source
     line: int
     without: str
+    statement: str
     text: str
 
     def row(self, shape):
         return {"stage": self.source.stage, "file": self.source.path.name, "line": self.line,
-                "without": self.without, "shape": shape}
+                "without": self.without, "statement": self.statement, "shape": shape}
 
 
 def mutants_of(source):
@@ -97,7 +99,7 @@ def mutants_of(source):
             start_of_line = text.rfind("\n", 0, match.start()) + 1
             if "//" in text[start_of_line:match.start()]:
                 continue
-            yield Mutant(source, text.count("\n", 0, match.start()) + 1, without,
+            yield Mutant(source, text.count("\n", 0, match.start()) + 1, without, " ".join(match.group().split()),
                          text[:match.start()] + ";" + text[match.end():])
 
 
@@ -254,12 +256,14 @@ def by_statement(record):
 
 
 def pairs_of(emulated, gpu):
-    """Each row of the emulated device's record with the GPU's row, or None. A kind of statement of which a file has
-    another number in the two commits has none: which is which cannot be told."""
+    """Each row of the emulated device's record with the GPU's row, or None. A kind of statement has none in a file
+    where the two commits have another number of them, or other ones: which is which cannot be told."""
     on_gpu = by_statement(gpu) if gpu else {}
     for kind, rows in by_statement(emulated).items():
         others = on_gpu.get(kind, [])
-        yield from zip(rows, others if len(others) == len(rows) else [None] * len(rows))
+        same = len(others) == len(rows) and all(
+            row.get("statement") == other.get("statement", row.get("statement")) for row, other in zip(rows, others))
+        yield from zip(rows, others if same else [None] * len(rows))
 
 
 def gpu_cells(row):
@@ -314,7 +318,8 @@ def table(emulated, gpu):
     if gpu:
         notes += gpu_notes(gpu, [other for _, other in pairs if other])
         if planted[-1] < len(pairs):
-            notes.append("Not planted: statements that are new since the GPU's record.")
+            notes.append("Not planted: the GPU's record has no such statement or kind of fault, or has others of it in "
+                         "that file, so that which is which cannot be told.")
     heading = ["# Planted faults, and who catches them", "",
                "Each row is a copy of a stage's kernels without one statement that orders or waits. Made by "
                "`tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",

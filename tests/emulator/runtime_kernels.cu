@@ -49,9 +49,7 @@ cudaError_t fill_without_opt_in(std::size_t smem_bytes) {
 }
 
 cudaError_t fill_dependent(cudaStream_t stream, float* out) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchAttribute attribute = attention::dependent_launch();
   return attention::launch_with({&attribute, 1}, fill_kernel, 1, 64, 0, stream, out, 1.0f);
 }
 

@@ -36,6 +36,33 @@ cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*
   return cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
 }
 
+/// What the current device says of itself: its number of multiprocessors, say.
+inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
+  int device = 0;
+  const cudaError_t status = cudaGetDevice(&device);
+  return status == cudaSuccess ? cudaDeviceGetAttribute(value, attribute, device) : status;
+}
+
+/// A launch whose grid is made of clusters of `blocks` neighbouring blocks, at most 8. Compute
+/// capability 9.0.
+inline cudaLaunchAttribute clusters_of(unsigned blocks) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = blocks;
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  return attribute;
+}
+
+/// A launch that may begin before the one in front of it in the stream has ended: programmatic dependent
+/// launch. Its kernel calls grid_dependency_wait() before it touches what that one may write. Compute
+/// capability 9.0.
+inline cudaLaunchAttribute dependent_launch() {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  return attribute;
+}
+
 /// launch_with() without attributes.
 template <typename... Parameters, typename... Args>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t smem_bytes,

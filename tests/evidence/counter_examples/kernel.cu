@@ -287,9 +287,7 @@ __global__ void waits_for_nobody_kernel(Tensors t) {
   t.o[threadIdx.x] = t.q[threadIdx.x];
 }
 cudaError_t attribute_only(const Problem&, const Tensors& t, void*, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchAttribute attribute = dependent_launch();
   return launch_with(std::span(&attribute, 1), waits_for_nobody_kernel, dim3(1), dim3(32), 0, stream, t);
 }
 // Would wait, and is never launched so that it could start early.
@@ -303,9 +301,7 @@ cudaError_t instruction_only(const Problem&, const Tensors& t, void*, cudaStream
 
 // A cluster whose blocks know nothing of one another.
 cudaError_t cluster_of_strangers(const Problem&, const Tensors& t, void*, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {2, 1, 1};
+  const cudaLaunchAttribute attribute = clusters_of(2);
   return launch_with(std::span(&attribute, 1), waits_for_nobody_kernel, dim3(2), dim3(32), 0, stream, t);
 }
 

@@ -70,9 +70,7 @@ __global__ void cluster_sum_kernel(Tensors t) {
 }
 
 cudaError_t cluster_sum(const Problem&, const Tensors& t, void*, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {2, 1, 1};
+  const cudaLaunchAttribute attribute = clusters_of(2);
   return launch_with(std::span(&attribute, 1), cluster_sum_kernel, dim3(2), dim3(32), 0, stream, t);
 }
 

@@ -79,11 +79,8 @@ __global__ void cluster_kernel(Problem p, Tensors t) {
 }
 
 cudaError_t attend(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = kClusterSize;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  return launch_with(std::span<const cudaLaunchAttribute>(&attribute, 1), cluster_kernel,
+  const cudaLaunchAttribute attribute = clusters_of(kClusterSize);
+  return launch_with({&attribute, 1}, cluster_kernel,
                      dim3(ceil_div(p.seq_q, kRows) * kClusterSize, all_heads(p)), dim3(kThreads), 0, stream,
                      p, t);
 }
