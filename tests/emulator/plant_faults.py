@@ -316,10 +316,13 @@ def table(emulated, gpu):
     notes = [f"Lines are those of the commits named here. Emulated device: commit `{emulated['commit'][:12]}`, "
              f"`plant_faults.py emulated`. Shapes: {shapes}."]
     if gpu:
-        notes += gpu_notes(gpu, [other for _, other in pairs if other])
+        paired = [other for _, other in pairs if other]
+        notes += gpu_notes(gpu, paired)
         if planted[-1] < len(pairs):
             notes.append("Not planted: the GPU's record has no such statement or kind of fault, or has others of it in "
                          "that file, so that which is which cannot be told.")
+        if len(paired) < len(gpu["rows"]):
+            notes.append(f"Of the GPU's record {len(gpu['rows']) - len(paired)} are not here, for the same reasons.")
     heading = ["# Planted faults, and who catches them", "",
                "Each row is a copy of a stage's kernels without one statement that orders or waits. Made by "
                "`tests/emulator/plant_faults.py table` from the records beside this file; not edited by hand.", "",
