@@ -372,10 +372,11 @@ void exchange(const std::filesystem::path& folder) {
     d.text(x_of(member) + kWidth / 2, 236, "adds four parts, writes", 12, "middle", "on");
     d.text(x_of(member) + kWidth / 2, 253, "columns " + columns(member), 12, "middle", "on");
   }
-  d.save(folder, "exchange",
-         "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into four "
-         "pieces of 16 columns, named by their first. One it keeps; the others go to the warpgroup that writes "
-         "them, to the other block or in the same.");
+  d.save(
+      folder, "exchange",
+      "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into four "
+      "pieces of 16 columns, named by their first. One it keeps; the others go to the warpgroup that writes "
+      "them, to the other block or in the same.");
 }
 
 // What overlaps in the loop for long sequences: within a warpgroup, and between three of them.
