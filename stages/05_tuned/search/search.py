@@ -7,11 +7,11 @@
                                            on a GPU: both searches, a log of every trial
   search.py table LOG... --out FILE        logs as Markdown
 
-SPACE is headline or long_rows, a file beside this one. A trial is the kernel's source with some of its places set
-otherwise, compiled by the build's own command. It counts where its machine code is new to the search, and is timed where
-it agrees with the reference on several problems. Both searches go on side by side until each has as many trials as the
-budget says. At the end the best of both are timed once more, in rounds, with the source as it is, and with what a
-person thinks good: SETTINGS, written as `list` and the tables do, "a lane stores: 16 bytes; an SM has room for: ...".
+SPACE is headline, lazy_max or long_rows, a file beside this one. A trial is the kernel's source with some of its places
+set otherwise, compiled by the build's own command. It counts where its machine code is new to the search, and is timed
+where it agrees with the reference on several problems. Both searches go on side by side until each has as many trials
+as the budget says. At the end the best of both are timed once more, in rounds, with the source as it is, and with what
+a person thinks good: SETTINGS, written as `list` and the tables do, "a lane stores: 16 bytes; an SM has room for: ...".
 
 While a search runs its log is LOG.partial. With --resume it begins anew, but takes from there what is known.
 Exit codes: 0 done, 1 a setting or the source itself is not right, 2 bad input, 3 no GPU.
@@ -41,7 +41,7 @@ from searches import GENERATION, Evolution, Search, run_searches
 from space import BadInput
 from trial import Trial, check_trial, compile_trial, first_error, time_trial
 
-SPACES = ["headline", "long_rows"]
+SPACES = ["headline", "lazy_max", "long_rows"]
 FINALISTS = 3  # of each search
 ROUNDS = 5     # in which finalists are timed once more
 

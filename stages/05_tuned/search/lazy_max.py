@@ -1,0 +1,107 @@
+"""The headline shape once more: what `lazy_max` could do otherwise.
+
+Not exponentials on the FMA units: the cubic of kernel_wgmma.cu is made for exponents that are not above zero. Far
+above, it gives numbers in place of infinity, and no sum tells.
+"""
+
+from space import Knob, Space
+
+BEHIND_MAXIMUM = "  if constexpr (Idea::kLazy) scores(1);\n"
+FIRST_MAXIMUM = "  wgmma_wait<Idea::kLazy ? 0 : 1>(s[0]);\n"
+
+WARPS = "  const int warpgroup = block_warp / kGroupWarps, warp = block_warp % kGroupWarps;\n"
+WARPS_BY_THREAD = \
+    "  const int warpgroup = threadIdx.x / kGroupThreads, warp = threadIdx.x % kGroupThreads / 32;\n"
+
+LOADS_KEYS = """      for (int group = 0; group < kWarpgroups; ++group) {
+        for (int half_tile = 0; half_tile < 2; ++half_tile) {
+          tma_load(smem.k[group]"""
+KEYS_BY_HALVES = """      for (int half_tile = 0; half_tile < 2; ++half_tile) {
+        for (int group = 0; group < kWarpgroups; ++group) {
+          tma_load(smem.k[group]"""
+LOADS_Q = "      tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);\n"
+FIRST_REQUEST = "      // In the order of need."
+
+TRIGGER = "  grid_dependency_launch();\n  __syncthreads();"
+CLUSTER_WAIT = "  cluster_wait();\n"
+EXCHANGE_BEGINS = "  // Maxima and sums go ahead, while the last products run:"
+
+OWN_STATS = """  if (lane % 4 == 0) {
+    smem.mail[sibling][warp].stats[member][quad] = {{m_i[0], m_i[1]}, {l_i[0], l_i[1]}};
+  }
+"""
+BEHIND_STATS = "  __syncwarp();\n  if (lane == 0) mbarrier_arrive(&smem.stats_full[sibling][warp]);\n"
+OWN_PART = "    smem.mail[sibling][warp].parts[kOwn][lane] = part_for(kOwn ^ 1);\n"
+OTHERS_PARTS = "    constexpr int kOwn = decltype(own_constant)::value;\n"
+INVERSE = "  float inverse[2];\n"
+
+STORE = """    if (!kWhole && row >= p.seq_q) continue;
+    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
+    for (int tile = 0; tile < kKept; ++tile) {
+      *reinterpret_cast<std::uint32_t*>(row_gmem + (member * kKept + tile) * 8 + lane % 4 * 2) =
+          pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
+    }
+"""
+STORE_BY_8 = """    // Neighbours swap a pair: even lanes then have four columns of the first tile, odd ones of the second.
+    std::uint32_t first = pack(kept[0][2 * r], kept[0][2 * r + 1]), second = pack(kept[1][2 * r], kept[1][2 * r + 1]);
+    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? second : first, 1);
+    if (lane % 2 == 0) {
+      second = taken;
+    } else {
+      first = taken;
+    }
+    if (!kWhole && row >= p.seq_q) continue;
+    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
+    *reinterpret_cast<uint2*>(row_gmem + (member * kKept + lane % 2) * 8 + lane % 4 / 2 * 4) = make_uint2(first, second);
+"""
+
+SPACE = Space(
+    stage="05_tuned",
+    source="kernel_exchange.cu",
+    variant="lazy_max",
+    leave_out=[(r"launch_exchange<Exchange>\(p", "launch_exchange<LazyMax>(p")],
+    shape="",
+    checked=["--seq-q 128 --seq-kv 512 --heads 3 --scale 8", "--seq-q 70 --seq-kv 500 --heads 3 --scale -0.5",
+             "--seq-q 200 --seq-kv 300 --heads 4 --kv-heads 2 --causal --scale 8"],
+    knobs=[
+        Knob("keys of the first maximum", {
+            "16": [],
+            **{str(keys): [("kFirstKeys = 16;", f"kFirstKeys = {keys};")] for keys in (8, 32, 64)}}),
+        Knob("the second half's products begin", {
+            "behind the first maximum": [],
+            "at once": [("  if constexpr (!Idea::kLazy) scores(1);\n", "  scores(1);\n"),
+                        (FIRST_MAXIMUM, "  wgmma_wait<1>(s[0]);\n"), (BEHIND_MAXIMUM, "")]}),
+        Knob("a warp's number is", {
+            "the same in all lanes, and known to be": [],
+            "worked out by each": [
+                (WARPS, WARPS_BY_THREAD),
+                ("int(rank) * kWarpgroups + warpgroup;", "int(rank) * kWarpgroups + block_warp / kGroupWarps;")]}),
+        Knob("tiles are asked for in the order", {
+            "Q, K of one warpgroup after the other, V": [],
+            "Q, K by halves, V": [(LOADS_KEYS, KEYS_BY_HALVES)]}),
+        Knob("tiles are asked for by", {
+            "the first warp": [],
+            "the last warp": [("  if (block_warp == 0) {\n", "  if (block_warp == kThreads / 32 - 1) {\n")]}),
+        Knob("the next launch may begin", {
+            "behind the requests": [],
+            "before them": [(TRIGGER, "  __syncthreads();"),
+                            ("  if (block_warp == 0 && elect_one()) {\n",
+                             "  grid_dependency_launch();\n  if (block_warp == 0 && elect_one()) {\n")]}),
+        Knob("the other block's barriers are waited for", {
+            "before the launch before has ended": [],
+            "before the exchange": [(CLUSTER_WAIT, ""), (EXCHANGE_BEGINS, CLUSTER_WAIT + EXCHANGE_BEGINS)]}),
+        Knob("until tiles come all wait at", {
+            "a barrier of the block": [],
+            "the tiles' barriers": [(TRIGGER.split("\n")[1] + "  // cheaper", "  // cheaper")]}),
+        Knob("sums go first", {
+            "to the same block": [],
+            "to the other": [(OWN_STATS, ""), (BEHIND_STATS, OWN_STATS + BEHIND_STATS)]}),
+        Knob("parts go first", {
+            "to the other block": [],
+            "to the same": [(OWN_PART, ""), (OTHERS_PARTS, OTHERS_PARTS + OWN_PART)]}),
+        Knob("what a part is divided by is worked out", {
+            "beside the last products": [],
+            "behind them": [("  wgmma_wait<0>(o);\n\n  // What member", "\n  // What member"),
+                            (INVERSE, "  wgmma_wait<0>(o);\n" + INVERSE)]}),
+        Knob("a lane stores", {"4 bytes": [], "8 bytes": [(STORE, STORE_BY_8)]}),
+    ])
