@@ -28,8 +28,8 @@
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
-#include "attention/tensor_map.hpp"
 #include "attention/warp.cuh"
+#include "one_pass.cuh"
 
 namespace attention::tuned {
 
@@ -44,29 +44,16 @@ struct LazyMax : Exchange {
 };
 // [ideas]
 
-constexpr int kHeadDim = 64;
-constexpr int kBlockQ = 64;
 constexpr int kClusterSize = 2;
 constexpr int kWarpgroups = 2;                        // of a block
 constexpr int kMembers = kClusterSize * kWarpgroups;  // warpgroups that share the rows
-constexpr int kHalfKeys = 64;                         // what comes in one copy, and makes one product
-constexpr int kGroupKeys = 2 * kHalfKeys;             // of a warpgroup
-constexpr int kMostKeys = kMembers * kGroupKeys;
-constexpr int kGroupThreads = 128, kGroupWarps = 4;
+constexpr int kGroupWarps = 4;
 constexpr int kThreads = kWarpgroups * kGroupThreads;
 constexpr int kKept = kHeadDim / 8 / kMembers;  // eight-column tiles of O that a warpgroup keeps
-constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
-constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
-constexpr float kLog2e = 1.4426950408889634f;
 // lazy_max: exponentials begin with the maximum of so many keys of a warpgroup. Others may surpass it as long
 // as no lane's sum of exponentials surpasses kMostSum, half of what FP16 goes to.
 constexpr int kFirstKeys = 16;
 constexpr float kMostSum = 32768.f;
-
-// Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
-struct alignas(16) RowPairStats {
-  float m[2], l[2];
-};
 
 struct Smem {
   alignas(1024) half q[kBlockQ * kHeadDim];
@@ -409,24 +396,21 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <typename Idea>
 cudaError_t launch_exchange(const Problem& p, const Tensors& t, cudaStream_t stream) {
-  CUtensorMap q_map, k_map, v_map;
-  const int heads = p.batch * p.heads, kv_heads = p.batch * p.kv_heads;
+  OnePassMaps maps;
   int sms = 0;
   for (const cudaError_t status :
-       {make_tensor_map(&q_map, t.q, heads, p.seq_q, kHeadDim, kBlockQ, kHeadDim),
-        make_tensor_map(&k_map, t.k, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim),
-        make_tensor_map(&v_map, t.v, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim),
-        device_attribute(&sms, cudaDevAttrMultiProcessorCount)}) {
+       {make_maps(&maps, p, t), device_attribute(&sms, cudaDevAttrMultiProcessorCount)}) {
     if (status != cudaSuccess) return status;
   }
   const cudaLaunchAttribute attributes[] = {clusters_of(kClusterSize), dependent_launch()};
   // A block for every SM, at least: the next call's shall find none that is free.
-  const unsigned blocks = std::max(unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * kClusterSize,
-                                   unsigned(sms) / kClusterSize * kClusterSize);
-  const bool whole = p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
+  const unsigned blocks =
+      std::max(unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(p.batch * p.heads) * kClusterSize,
+               unsigned(sms) / kClusterSize * kClusterSize);
+  const bool whole = is_whole(p);
   return launch_with(std::span(attributes),
                      whole ? exchange_kernel<Idea, true> : exchange_kernel<Idea, false>, dim3(blocks),
-                     dim3(kThreads), sizeof(Smem), stream, q_map, k_map, v_map, p, t.o);
+                     dim3(kThreads), sizeof(Smem), stream, maps.q, maps.k, maps.v, p, t.o);
 }
 
 }  // namespace

@@ -28,23 +28,14 @@
 #include "attention/launch.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
-#include "attention/tensor_map.hpp"
 #include "attention/warp.cuh"
+#include "one_pass.cuh"
 
 namespace attention::tuned {
 
 namespace {
 
-constexpr int kHeadDim = 64;
-constexpr int kBlockQ = 64;
-constexpr int kHalfKeys = 64;  // what comes in one copy: the first product starts on the first half
-constexpr int kGroupKeys = 2 * kHalfKeys;  // of a warpgroup
-constexpr int kMostKeys = 4 * kGroupKeys;  // of the four warpgroups, in one block or in two
-constexpr int kGroupThreads = 128;
 constexpr int kTiles = kHeadDim / 8;  // eight-column tiles of O
-constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
-constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
-constexpr float kLog2e = 1.4426950408889634f;
 
 // [ideas]
 // What each variant adds to the one before it.
@@ -63,11 +54,6 @@ struct ClusterPdl : ExpPoly {
   static constexpr bool kDependent = true;
 };
 // [ideas]
-
-// Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
-struct RowPairStats {
-  float m[2], l[2];
-};
 
 template <int kWarpgroups>
 struct Smem {
@@ -383,19 +369,13 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
 
 template <typename Idea>
 cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t stream) {
-  CUtensorMap q_map, k_map, v_map;
-  const int heads = p.batch * p.heads, kv_heads = p.batch * p.kv_heads;
-  for (const cudaError_t status :
-       {make_tensor_map(&q_map, t.q, heads, p.seq_q, kHeadDim, kBlockQ, kHeadDim),
-        make_tensor_map(&k_map, t.k, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim),
-        make_tensor_map(&v_map, t.v, kv_heads, p.seq_kv, kHeadDim, kHalfKeys, kHeadDim)}) {
-    if (status != cudaSuccess) return status;
-  }
+  OnePassMaps maps;
+  if (const cudaError_t status = make_maps(&maps, p, t); status != cudaSuccess) return status;
   cudaLaunchAttribute attributes[2];
   unsigned count = 0;
   if (Idea::kClusterSize > 1) attributes[count++] = clusters_of(Idea::kClusterSize);
   if (Idea::kDependent) attributes[count++] = dependent_launch();
-  unsigned blocks = unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(heads) * Idea::kClusterSize;
+  unsigned blocks = unsigned(ceil_div(p.seq_q, kBlockQ)) * unsigned(p.batch * p.heads) * Idea::kClusterSize;
   if (Idea::kDependent) {
     // A block for every SM, at least: the next call's shall find none that is free.
     int sms = 0;
@@ -403,12 +383,12 @@ cudaError_t launch_headline(const Problem& p, const Tensors& t, cudaStream_t str
     if (status != cudaSuccess) return status;
     blocks = std::max(blocks, unsigned(sms) / Idea::kClusterSize * Idea::kClusterSize);
   }
-  const bool whole = p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
+  const bool whole = is_whole(p);
   constexpr int kWarpgroups = 4 / Idea::kClusterSize;
   return launch_with(std::span(attributes, count),
                      whole ? headline_kernel<Idea, true> : headline_kernel<Idea, false>, dim3(blocks),
-                     dim3(kWarpgroups * kGroupThreads), sizeof(Smem<kWarpgroups>), stream, q_map, k_map,
-                     v_map, p, t.o);
+                     dim3(kWarpgroups * kGroupThreads), sizeof(Smem<kWarpgroups>), stream, maps.q, maps.k,
+                     maps.v, p, t.o);
 }
 
 }  // namespace
