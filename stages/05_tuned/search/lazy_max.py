@@ -55,6 +55,61 @@ STORE_BY_8 = """    // Neighbours swap a pair: even lanes then have four columns
     *reinterpret_cast<uint2*>(row_gmem + (member * kKept + lane % 2) * 8 + lane % 4 / 2 * 4) = make_uint2(first, second);
 """
 
+EXPONENTIALS = """  const auto exponentials = [&](int half_tile) {
+#pragma unroll
+    for (int i = 0; i < kHalfKeys / 2; i += 2) {
+"""
+EXPONENTIALS_OF_PART = """  const auto exponentials = [&](int half_tile, int from = 0, int to = kHalfKeys) {
+#pragma unroll
+    for (int i = from / 2; i < to / 2; i += 2) {
+"""
+PRODUCTS = """  const auto products = [&](int half_tile) {
+    wgmma_fence();
+    for (int k = 0; k < kHalfKeys / 16; ++k) {
+"""
+PRODUCTS_OF_PART = """  const auto products = [&](int half_tile, int from = 0, int to = kHalfKeys) {
+    wgmma_fence();
+    for (int k = from / 16; k < to / 16; ++k) {
+"""
+SECOND_HALF = """  exponentials(1);
+  if constexpr (Idea::kLazy) {
+    wgmma_wait<0>(o);  // they are long done, and O may be multiplied here
+    if (surpassed()) {
+      float factor[2];
+      raise_maximum(1, factor);
+      for (int r = 0; r < 2; ++r) l_i[r] = l_first[r] * factor[r];
+#pragma unroll
+      for (int i = 0; i < kHeadDim / 2; ++i) o[i] *= factor[i / 2 % 2];
+      exponentials(1);
+    }
+  }
+  products(1);
+"""
+
+
+def last_products_by(*ends):
+    """The second half's PV in parts, each as soon as the exponentials of so many of its keys are there."""
+    parts = "".join(f"  last_part(std::integral_constant<int, {start}>(), std::integral_constant<int, {end}>());\n"
+                    for start, end in zip((0, *ends), ends))
+    return [(EXPONENTIALS, EXPONENTIALS_OF_PART), (PRODUCTS, PRODUCTS_OF_PART),
+            ("  const float l_first[2] = {l_i[0], l_i[1]};\n", ""),
+            (SECOND_HALF, f"""  const auto last_part = [&](auto start, auto end) {{
+    const float l_before[2] = {{l_i[0], l_i[1]}};
+    exponentials(1, start, end);
+    wgmma_wait<0>(o);
+    if (surpassed()) {{
+      float factor[2];
+      raise_maximum(1, factor);
+      for (int r = 0; r < 2; ++r) l_i[r] = l_before[r] * factor[r];
+#pragma unroll
+      for (int i = 0; i < kHeadDim / 2; ++i) o[i] *= factor[i / 2 % 2];
+      exponentials(1, start, end);
+    }}
+    products(1, start, end);
+  }};
+{parts}""")]
+
+
 SPACE = Space(
     stage="05_tuned",
     source="kernel_exchange.cu",
@@ -71,6 +126,11 @@ SPACE = Space(
             "behind the first maximum": [],
             "at once": [("  if constexpr (!Idea::kLazy) scores(1);\n", "  scores(1);\n"),
                         (FIRST_MAXIMUM, "  wgmma_wait<1>(s[0]);\n"), (BEHIND_MAXIMUM, "")]}),
+        Knob("the last products begin with", {
+            "64 keys": [],
+            "32 of them": last_products_by(32, 64),
+            "48 of them": last_products_by(48, 64),
+            "32, then 16": last_products_by(32, 48, 64)}),
         Knob("a warp's number is", {
             "the same in all lanes, and known to be": [],
             "worked out by each": [
