@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   // here: the one before still runs.
   cluster_arrive_relaxed();
   cluster_wait();
-  if (block_warp == 0) {
+  if (block_warp == kThreads / 32 - 1) {  // by search; the first warp has made the barriers
     if (elect_one()) {
       grid_dependency_wait();
       // In the order of need. The first warpgroup has all its keys before the second has any: the two then do
@@ -303,9 +303,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   __syncwarp();
   if (lane == 0) mbarrier_arrive(&smem.stats_full[sibling][warp]);
+  wgmma_wait<0>(o);
   float inverse[2];
   for (int r = 0; r < 2; ++r) inverse[r] = kWhole || l_i[r] > 0.f ? __fdividef(1.f, l_i[r]) : 0.f;
-  wgmma_wait<0>(o);
 
   // What member `to` keeps, divided by this member's sum, to lie within FP16.
   const auto part_for = [&](int to) {
@@ -385,12 +385,20 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   for (int r = 0; r < 2; ++r) {
     const int row = first_row + warp * 16 + quad + 8 * r;
+    // 8 bytes a lane: neighbours swap a pair, even lanes then have four columns of the first tile, odd ones
+    // of the second.
+    std::uint32_t low = pack(kept[0][2 * r], kept[0][2 * r + 1]);
+    std::uint32_t high = pack(kept[1][2 * r], kept[1][2 * r + 1]);
+    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? high : low, 1);
+    if (lane % 2 == 0) {
+      high = taken;
+    } else {
+      low = taken;
+    }
     if (!kWhole && row >= p.seq_q) continue;
     half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
-    for (int tile = 0; tile < kKept; ++tile) {
-      *reinterpret_cast<std::uint32_t*>(row_gmem + (member * kKept + tile) * 8 + lane % 4 * 2) =
-          pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
-    }
+    const int column = (member * kKept + lane % 2) * 8 + lane % 4 / 2 * 4;
+    *reinterpret_cast<uint2*>(row_gmem + column) = make_uint2(low, high);
   }
 }
 

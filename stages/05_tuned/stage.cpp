@@ -146,8 +146,9 @@ constexpr Variant kVariants[] = {
      .launch = exchange,
      .supports = supports_one_pass},
     {.name = "lazy_max",
-     .idea = "exponentials begin with the maximum of the first keys",
-     .techniques = kCluster + Techniques{Technique::programmatic_dependent_launch},
+     .idea = "exponentials begin with the maximum of the first keys; by search",
+     .techniques =
+         kCluster + Techniques{Technique::programmatic_dependent_launch, Technique::tuned_by_search},
      .launch = lazy_max,
      .supports = supports_one_pass},
     {.name = "tma_pipeline",

@@ -6,7 +6,8 @@ compiled and linked by the build's own commands, and the stage's program is run 
 was. Two machines may take part, since the one with the GPU need not have the emulated build. Each step writes a file:
 
   plant_faults.py emulated BUILD --out emulated.json    plain and --check-memory runs on the emulated device
-  plant_faults.py gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer
+  plant_faults.py gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer;
+                                                        cut short, it leaves gpu.json.partial to go on with, --resume
   plant_faults.py table emulated.json [gpu.json] --out table.md
 
 Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place, of
@@ -214,35 +215,66 @@ def gpu_clean(build, stage, shape, tool, folder):
     return places
 
 
-def record_gpu(build, mutants, jobs, logs):
-    folder = pathlib.Path(logs)
+def gpu_context():
+    version = subprocess.run(["compute-sanitizer", "--version"], text=True, stdout=subprocess.PIPE).stdout
+    nvcc = subprocess.run(["nvcc", "--version"], text=True, stdout=subprocess.PIPE).stdout
+    return {"commit": commit(), "device": gpu_name(), "cuda": re.search(r"release ([\d.]+)", nvcc).group(1),
+            "sanitizer": re.search(r"[Vv]ersion ([\d.]+)", version).group(1)}
+
+
+def identity(row):
+    return row["stage"], row["file"], row["line"], row["without"]
+
+
+def read_partial(path, context):
+    """What an interrupted run found out: of the unchanged programs, and rows of mutants."""
+    first, *rows = [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
+    for key, value in context.items():
+        if first[key] != value:
+            raise SystemExit(f"{path} cannot be gone on with: its {key} is {first[key]}, this is {value}")
+    return first["clean"], {identity(row): row for row in rows}
+
+
+def clean_reports(build, mutants, sources, pool, folder):
+    """By stage, shape and tool, what is reported of the programs as they are."""
+    runs = {(stage, shape, tool): [pool.submit(gpu_clean, build, stage, shape, tool, folder)
+                                   for _ in range(PLAIN_RUNS)]
+            for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in shapes_of(m.source)})
+            for tool in TOOLS}
+    clean = {}
+    for (stage, shape, tool), places in runs.items():
+        found = sorted(set().union(*(run.result() for run in places)))
+        clean.setdefault(stage, {}).setdefault(shape, {})[tool] = found
+    return clean
+
+
+def record_gpu(build, mutants, jobs, logs, partial, resume):
+    """Each thing goes to `partial` as soon as it is known, for a run that is cut short."""
+    folder, context = pathlib.Path(logs), gpu_context()
     sources = [mutant.source for mutant in mutants]
-    clean, rows = {}, [None] * len(mutants)
+    clean, known = read_partial(partial, context) if resume else ({}, {})
+    left = [i for i, mutant in enumerate(mutants) if identity(mutant.row("")) not in known]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        runs = {(stage, shape, tool): [pool.submit(gpu_clean, build, stage, shape, tool, folder)
-                                       for _ in range(PLAIN_RUNS)]
-                for stage, shape in sorted({(m.source.stage, shape) for m in mutants for shape in shapes_of(m.source)})
-                for tool in TOOLS}
-        programs = list(pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), range(len(mutants))))
-        for (stage, shape, tool), places in runs.items():
-            found = sorted(set().union(*(run.result() for run in places)))
-            clean.setdefault(stage, {}).setdefault(shape, {})[tool] = found
-    # Each thing as soon as it is known, for a run that is cut short.
-    print(json.dumps({"clean": clean}), flush=True)
+        programs = dict(zip(left, pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), left)))
+        clean = clean or clean_reports(build, mutants, sources, pool, folder)
+    partial.write_text("".join(json.dumps(row) + "\n" for row in ({**context, "clean": clean}, *known.values())))
 
     def outcome(i):
         mutant = mutants[i]
         program, mended = programs[i]
-        rows[i] = gpu_outcome(program, mutant, sources, clean[mutant.source.stage], folder / str(i))
-        rows[i]["mended"] = mended
-        print(json.dumps(rows[i]), flush=True)
-    for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            list(pool.map(outcome, [i for i in range(len(mutants)) if (mutants[i].without in MAY_HANG) == hang]))
-    version = subprocess.run(["compute-sanitizer", "--version"], text=True, stdout=subprocess.PIPE).stdout
-    nvcc = subprocess.run(["nvcc", "--version"], text=True, stdout=subprocess.PIPE).stdout
-    return {"device": gpu_name(), "cuda": re.search(r"release ([\d.]+)", nvcc).group(1),
-            "sanitizer": re.search(r"[Vv]ersion ([\d.]+)", version).group(1), "clean": clean, "rows": rows}
+        row = gpu_outcome(program, mutant, sources, clean[mutant.source.stage], folder / str(i))
+        return {**row, "mended": mended}
+
+    with partial.open("a") as file:
+        for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
+            with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+                running = [pool.submit(outcome, i) for i in left if (mutants[i].without in MAY_HANG) == hang]
+                for done in concurrent.futures.as_completed(running):
+                    row = done.result()
+                    known[identity(row)] = row
+                    print(json.dumps(row), file=file, flush=True)
+                    print(f"{len(known):4} of {len(mutants)}  {row['file']}:{row['line']}", flush=True)
+    return {**context, "clean": clean, "rows": [known[identity(mutant.row(""))] for mutant in mutants]}
 
 
 # ---- Side by side ----
@@ -340,6 +372,7 @@ def main():
         sub.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
         sub.add_argument("--out", type=pathlib.Path, required=True)
     steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder")
+    steps.choices["gpu"].add_argument("--resume", action="store_true", help="go on with OUT.partial")
     sub = steps.add_parser("table")
     sub.add_argument("emulated", type=pathlib.Path)
     sub.add_argument("gpu", type=pathlib.Path, nargs="?")
@@ -356,7 +389,7 @@ def main():
     if not mutants:
         raise SystemExit(f"no statement to leave out in the stages of {build}")
     if chosen.step == "emulated":
-        record = {"device": "emulated device", "rows": []}
+        record = {"commit": commit(), "device": "emulated device", "rows": []}
         with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
             for row in pool.map(lambda mutant: emulated_outcome(build, mutant), mutants):
                 print(f"{row['stage']:10} {row['file']:14} {row['line']:5}  {row['without']:20} "
@@ -364,11 +397,16 @@ def main():
                 record["rows"].append(row)
         survivors = sum(not (row["plain"] or row["checked"]) for row in record["rows"])
         print(f"{len(mutants)} faults planted, {len(mutants) - survivors} caught")
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            record = record_gpu(build, mutants, chosen.jobs, chosen.logs or folder)
-    record = {"commit": commit(), **record}
+        chosen.out.write_text(json.dumps(record, indent=1) + "\n")
+        return 0
+    partial = chosen.out.with_name(chosen.out.name + ".partial")
+    if partial.exists() != chosen.resume:
+        raise SystemExit(f"there is {partial} of a run that was interrupted: go on with --resume, or remove it"
+                         if partial.exists() else f"there is no {partial} to go on with")
+    with tempfile.TemporaryDirectory() as folder:
+        record = record_gpu(build, mutants, chosen.jobs, chosen.logs or folder, partial, chosen.resume)
     chosen.out.write_text(json.dumps(record, indent=1) + "\n")
+    partial.unlink()
     return 0
 
 

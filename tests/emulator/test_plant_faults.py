@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Tests of plant_faults.py that need neither a build nor a device."""
 
+import contextlib
+import io
 import json
 import pathlib
 import sys
 import tempfile
 import types
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
@@ -77,6 +80,59 @@ class Records(unittest.TestCase):
     def test_the_recorded_table_is_that_of_the_records(self):
         emulated, gpu = (json.loads((RECORDS / name).read_text()) for name in ("emulated.json", "nvidia_h200.json"))
         self.assertEqual(plant_faults.table(emulated, gpu), (RECORDS / "README.md").read_text())
+
+
+class CutShort(unittest.TestCase):
+    """A record of a GPU whose run was interrupted is gone on with."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.partial = pathlib.Path(folder.name) / "gpu.json.partial"
+        self.planted = []
+        source = types.SimpleNamespace(stage="02_tiled", path=pathlib.Path("kernel.cu"), name=lambda: "")
+        self.mutants = [plant_faults.Mutant(source, line, "a block barrier", "__syncthreads();", "")
+                        for line in (3, 5, 8)]
+        for name, stand_in in (("gpu_context", lambda: {"commit": "2" * 40}),
+                               ("gpu_build", lambda build, mutant, folder: (None, False)),
+                               ("gpu_clean", lambda *_: set()), ("gpu_outcome", self.outcome)):
+            patch = unittest.mock.patch.object(plant_faults, name, stand_in)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def outcome(self, program, mutant, *_):
+        if mutant.line == self.fails_at:
+            raise InterruptedError
+        self.planted.append(mutant.line)
+        return {**mutant.row("a shape"), "plain": ""}
+
+    def record(self, resume, fails_at=None):
+        self.fails_at = fails_at
+        with contextlib.redirect_stdout(io.StringIO()):
+            return plant_faults.record_gpu(None, self.mutants, 1, "", self.partial, resume)
+
+    def test_goes_on_with_what_is_left(self):
+        with self.assertRaises(InterruptedError):
+            self.record(False, fails_at=5)
+        self.assertEqual(len(self.partial.read_text().splitlines()), 2, "what was found out of line 3")
+        self.planted.clear()
+        rows = self.record(True)["rows"]
+        self.assertEqual(sorted(self.planted), [5, 8])
+        self.assertEqual([row["line"] for row in rows], [3, 5, 8])
+
+    def test_not_with_another_commit(self):
+        self.record(False)
+        with unittest.mock.patch.object(plant_faults, "gpu_context", lambda: {"commit": "3" * 40}):
+            with self.assertRaises(SystemExit):
+                self.record(True)
+
+    def test_half_a_line_is_none(self):
+        self.record(False)
+        whole = self.partial.read_text()
+        self.partial.write_text(whole[:-5])
+        self.record(True)
+        self.assertEqual(len(self.planted), 4, "the last was planted again")
+        self.assertEqual(self.partial.read_text(), whole)
 
 
 class Mutants(unittest.TestCase):

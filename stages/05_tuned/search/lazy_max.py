@@ -19,8 +19,6 @@ LOADS_KEYS = """      for (int group = 0; group < kWarpgroups; ++group) {
 KEYS_BY_HALVES = """      for (int half_tile = 0; half_tile < 2; ++half_tile) {
         for (int group = 0; group < kWarpgroups; ++group) {
           tma_load(smem.k[group]"""
-LOADS_Q = "      tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);\n"
-FIRST_REQUEST = "      // In the order of need."
 
 TRIGGER = "  grid_dependency_launch();\n  __syncthreads();"
 CLUSTER_WAIT = "  cluster_wait();\n"
@@ -34,25 +32,30 @@ BEHIND_STATS = "  __syncwarp();\n  if (lane == 0) mbarrier_arrive(&smem.stats_fu
 OWN_PART = "    smem.mail[sibling][warp].parts[kOwn][lane] = part_for(kOwn ^ 1);\n"
 OTHERS_PARTS = "    constexpr int kOwn = decltype(own_constant)::value;\n"
 INVERSE = "  float inverse[2];\n"
+BEHIND_PRODUCTS = "  wgmma_wait<0>(o);\n" + INVERSE
+WEIGHED = "\n  // What member"
 
-STORE = """    if (!kWhole && row >= p.seq_q) continue;
+STORE = """    // 8 bytes a lane: neighbours swap a pair, even lanes then have four columns of the first tile, odd ones
+    // of the second.
+    std::uint32_t low = pack(kept[0][2 * r], kept[0][2 * r + 1]);
+    std::uint32_t high = pack(kept[1][2 * r], kept[1][2 * r + 1]);
+    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? high : low, 1);
+    if (lane % 2 == 0) {
+      high = taken;
+    } else {
+      low = taken;
+    }
+    if (!kWhole && row >= p.seq_q) continue;
+    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
+    const int column = (member * kKept + lane % 2) * 8 + lane % 4 / 2 * 4;
+    *reinterpret_cast<uint2*>(row_gmem + column) = make_uint2(low, high);
+"""
+STORE_BY_4 = """    if (!kWhole && row >= p.seq_q) continue;
     half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
     for (int tile = 0; tile < kKept; ++tile) {
       *reinterpret_cast<std::uint32_t*>(row_gmem + (member * kKept + tile) * 8 + lane % 4 * 2) =
           pack(kept[tile][2 * r], kept[tile][2 * r + 1]);
     }
-"""
-STORE_BY_8 = """    // Neighbours swap a pair: even lanes then have four columns of the first tile, odd ones of the second.
-    std::uint32_t first = pack(kept[0][2 * r], kept[0][2 * r + 1]), second = pack(kept[1][2 * r], kept[1][2 * r + 1]);
-    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? second : first, 1);
-    if (lane % 2 == 0) {
-      second = taken;
-    } else {
-      first = taken;
-    }
-    if (!kWhole && row >= p.seq_q) continue;
-    half* row_gmem = o_gmem + (size_t(head) * p.seq_q + row) * kHeadDim;
-    *reinterpret_cast<uint2*>(row_gmem + (member * kKept + lane % 2) * 8 + lane % 4 / 2 * 4) = make_uint2(first, second);
 """
 
 EXPONENTIALS = """  const auto exponentials = [&](int half_tile) {
@@ -140,8 +143,8 @@ SPACE = Space(
             "Q, K of one warpgroup after the other, V": [],
             "Q, K by halves, V": [(LOADS_KEYS, KEYS_BY_HALVES)]}),
         Knob("tiles are asked for by", {
-            "the first warp": [],
-            "the last warp": [("  if (block_warp == 0) {\n", "  if (block_warp == kThreads / 32 - 1) {\n")]}),
+            "the last warp": [],
+            "the first warp": [("block_warp == kThreads / 32 - 1", "block_warp == 0")]}),
         Knob("the next launch may begin", {
             "behind the requests": [],
             "before them": [(TRIGGER, "  __syncthreads();"),
@@ -160,8 +163,7 @@ SPACE = Space(
             "to the other block": [],
             "to the same": [(OWN_PART, ""), (OTHERS_PARTS, OTHERS_PARTS + OWN_PART)]}),
         Knob("what a part is divided by is worked out", {
-            "beside the last products": [],
-            "behind them": [("  wgmma_wait<0>(o);\n\n  // What member", "\n  // What member"),
-                            (INVERSE, "  wgmma_wait<0>(o);\n" + INVERSE)]}),
-        Knob("a lane stores", {"4 bytes": [], "8 bytes": [(STORE, STORE_BY_8)]}),
+            "behind the last products": [],
+            "beside them": [(BEHIND_PRODUCTS, INVERSE), (WEIGHED, "  wgmma_wait<0>(o);\n" + WEIGHED)]}),
+        Knob("a lane stores", {"8 bytes": [], "4 bytes": [(STORE, STORE_BY_4)]}),
     ])
