@@ -29,6 +29,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 
 COMMON = pathlib.Path(__file__).resolve().parents[2] / "common"
 sys.path[:0] = [str(COMMON), str(COMMON / "emulator")]
@@ -259,21 +260,20 @@ def record_gpu(build, mutants, jobs, logs, partial, resume):
         clean = clean or clean_reports(build, mutants, sources, pool, folder)
     partial.write_text("".join(json.dumps(row) + "\n" for row in ({**context, "clean": clean}, *known.values())))
 
-    def outcome(i):
-        mutant = mutants[i]
-        program, mended = programs[i]
-        row = gpu_outcome(program, mutant, sources, clean[mutant.source.stage], folder / str(i))
-        return {**row, "mended": mended}
-
+    one_at_a_time = threading.Lock()
     with partial.open("a") as file:
+        def outcome(i):
+            mutant = mutants[i]
+            program, mended = programs[i]
+            row = gpu_outcome(program, mutant, sources, clean[mutant.source.stage], folder / str(i))
+            row["mended"] = mended
+            with one_at_a_time:
+                known[identity(row)] = row
+                print(json.dumps(row), file=file, flush=True)
+                print(f"{len(known):4} of {len(mutants)}  {row['file']}:{row['line']}", flush=True)
         for hang, workers in ((False, jobs), (True, min(jobs, HANGING_JOBS))):
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-                running = [pool.submit(outcome, i) for i in left if (mutants[i].without in MAY_HANG) == hang]
-                for done in concurrent.futures.as_completed(running):
-                    row = done.result()
-                    known[identity(row)] = row
-                    print(json.dumps(row), file=file, flush=True)
-                    print(f"{len(known):4} of {len(mutants)}  {row['file']}:{row['line']}", flush=True)
+                list(pool.map(outcome, [i for i in left if (mutants[i].without in MAY_HANG) == hang]))
     return {**context, "clean": clean, "rows": [known[identity(mutant.row(""))] for mutant in mutants]}
 
 

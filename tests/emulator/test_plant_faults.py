@@ -114,10 +114,11 @@ class CutShort(unittest.TestCase):
     def test_goes_on_with_what_is_left(self):
         with self.assertRaises(InterruptedError):
             self.record(False, fails_at=5)
-        self.assertEqual(len(self.partial.read_text().splitlines()), 2, "what was found out of line 3")
+        known = len(self.partial.read_text().splitlines()) - 1  # line 3, and 8 if it was under way
+        self.assertIn(known, (1, 2))
         self.planted.clear()
         rows = self.record(True)["rows"]
-        self.assertEqual(sorted(self.planted), [5, 8])
+        self.assertEqual(sorted(self.planted), [5, 8][:3 - known])
         self.assertEqual([row["line"] for row in rows], [3, 5, 8])
 
     def test_not_with_another_commit(self):
