@@ -8,6 +8,9 @@ Two machines may take part, since the one with the GPU need not have the emulate
   fidelity.py compare emulated.json gpu.json [--known known.json] [--out comparison.json]
                                                      prints both side by side, records them, and fails where a
                                                      counter is off by more than 1 % with no cause given
+  fidelity.py passes PROGRAM --out passes.json       runs bin/repeated_passes of a GPU build under ncu
+  fidelity.py table comparison.json passes.json --out table.md
+                                                     both as Markdown
 
 --known names causes: {"stage/variant": {"counter": "why"}}; "*" stands for every variant, or every counter.
 Options after `--` go to the stages' programs: a shape, say. Needs nothing but Python 3 (and ncu for `gpu`).
@@ -15,7 +18,6 @@ Options after `--` go to the stages' programs: a shape, say. Needs nothing but P
 
 import argparse
 import csv
-import io
 import json
 import os
 import pathlib
@@ -24,20 +26,26 @@ import subprocess
 import sys
 import tempfile
 
+INSTRUCTIONS_PASSES = "smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_"
+UNITS_PASSES = "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_"
+
 # ncu's metrics, "a - b" -> the emulated counters that must add up to as much.
 METRICS = {
     "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum": ["global_load_requests"],
     "l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum": ["global_load_sectors"],
     "l1tex__t_requests_pipe_lsu_mem_global_op_st.sum": ["global_store_requests"],
     "l1tex__t_sectors_pipe_lsu_mem_global_op_st.sum": ["global_store_sectors"],
-    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum": ["shared_load_wavefronts"],
-    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_st.sum": ["shared_store_wavefronts"],
+    f"{INSTRUCTIONS_PASSES}ld.sum + {INSTRUCTIONS_PASSES}ldsm.sum": ["shared_load_wavefronts"],
+    f"{INSTRUCTIONS_PASSES}st.sum": ["shared_store_wavefronts"],
     "smsp__sass_inst_executed_op_ldgsts.sum": ["cp_async"],
     "smsp__sass_inst_executed_op_ldsm.sum": ["ldmatrix"],
     # On Hopper HMMA's counter includes wgmma.
     "sm__inst_executed_pipe_tensor_op_hmma.sum - sm__inst_executed_pipe_tensor_op_gmma.sum": ["mma"],
     "sm__inst_executed_pipe_tensor_op_gmma.sum": ["wgmma"],
 }
+# The memory unit counts a pass again that something else in the SM kept from its turn (tests/emulator/
+# repeated_passes.cu). Recorded beside what the instructions account for, and not compared.
+BY_UNIT = {"shared_load_wavefronts": f"{UNITS_PASSES}ld.sum", "shared_store_wavefronts": f"{UNITS_PASSES}st.sum"}
 ALLOWED = 0.01  # of the GPU's count
 
 
@@ -91,35 +99,60 @@ def terms(metric):
 
 
 def read_ncu_csv(text):
-    """Sums each metric over the kernels of one run. ncu's own chatter precedes the table."""
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
-    if start is None:
+    """By kernel, in order of launches, what ncu counted. Its own chatter, and the program's, stand beside the table."""
+    lines = [line for line in text.splitlines() if line.startswith('"')]
+    if not lines or not lines[0].startswith('"ID"'):
         raise SystemExit("ncu printed no table:\n" + text[-2000:])
-    totals = {name: 0 for metric in METRICS for _, name in terms(metric)}
-    for row in csv.DictReader(io.StringIO("\n".join(lines[start:]))):
-        if row.get("Metric Name") in totals:
-            totals[row["Metric Name"]] += int(float(row["Metric Value"].replace(",", "")))
-    return totals
+    kernels = {}
+    for row in csv.DictReader(lines):
+        kernels.setdefault(int(row["ID"]), {})[row["Metric Name"]] = int(float(row["Metric Value"].replace(",", "")))
+    return [kernels[i] for i in sorted(kernels)]
+
+
+def under_ncu(command, metrics):
+    """Returns (what the program and ncu printed, whether they succeeded)."""
+    result = subprocess.run(["ncu", "--csv", "--print-units", "base", "--clock-control", "none",
+                             "--metrics", ",".join(dict.fromkeys(metrics)), *command],
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return result.stdout, result.returncode == 0
 
 
 def count_on_gpu(build, options):
+    metrics = [name for metric in METRICS for _, name in terms(metric)] + list(BY_UNIT.values())
     counts = {}
     for program in programs(build):
         for variant in variants(program):
             # --no-time: each kernel of the variant runs once. The harness has no kernels of its own.
-            command = ["ncu", "--csv", "--print-units", "base", "--clock-control", "none",
-                       "--metrics", ",".join(dict.fromkeys(name for metric in METRICS for _, name in terms(metric))),
-                       program, "--variant", variant, "--no-check", "--no-time", *options]
-            result = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            if "unsupported" in result.stdout:
+            printed, succeeded = under_ncu([program, "--variant", variant, "--no-check", "--no-time", *options],
+                                           metrics)
+            if "unsupported" in printed:
                 continue
-            if result.returncode != 0:
-                raise SystemExit(f"{program.name}/{variant} under ncu: exit {result.returncode}\n"
-                                 + result.stdout[-2000:])
-            counts[f"{program.name}/{variant}"] = read_ncu_csv(result.stdout)
+            if not succeeded:
+                raise SystemExit(f"{program.name}/{variant} under ncu:\n" + printed[-2000:])
+            kernels = read_ncu_csv(printed)
+            counts[f"{program.name}/{variant}"] = {name: sum(kernel.get(name, 0) for kernel in kernels)
+                                                   for name in metrics}
             print(f"{program.name}/{variant}", file=sys.stderr)
     return {"device": gpu_name(), "commit": commit(), "options": options, "counts": counts}
+
+
+# What repeated_passes is looked at for. Banks written: 4 bytes each, once for what is really stored.
+PASSES = {"loads": f"{INSTRUCTIONS_PASSES}ld.sum", "loads_by_unit": f"{UNITS_PASSES}ld.sum",
+          "stores": f"{INSTRUCTIONS_PASSES}st.sum", "stores_by_unit": f"{UNITS_PASSES}st.sum",
+          "lost_arbitrations": "l1tex__data_bank_conflicts_type_arbitration.sum",
+          "banks_written": "l1tex__data_bank_writes.sum"}
+
+
+def count_passes(program):
+    printed, succeeded = under_ncu([program], PASSES.values())
+    if not succeeded:
+        raise SystemExit(f"{program} under ncu:\n" + printed[-2000:])
+    cases, kernels = re.findall(r"^case: (\w+) beside (.*)$", printed, re.M), read_ncu_csv(printed)
+    if len(cases) != len(kernels):
+        raise SystemExit(f"{len(cases)} cases and {len(kernels)} kernels:\n" + printed[-2000:])
+    rows = [{"access": access, "beside": beside, **{name: kernel[metric] for name, metric in PASSES.items()}}
+            for (access, beside), kernel in zip(cases, kernels)]
+    return {"device": gpu_name(), "commit": commit(), "rows": rows}
 
 
 def cause(known, variant, counter):
@@ -144,8 +177,14 @@ def compare(emulated, gpu, known):
             unexplained += off > ALLOWED and why is None
             rows.append({"variant": variant, "counter": counter, "emulated": ours, "gpu": theirs,
                          "ratio": ours / theirs if theirs else None, "cause": why})
+            if counter in BY_UNIT:
+                rows[-1]["by_unit"] = gpu["counts"][variant][BY_UNIT[counter]]
     return {"gpu": gpu["device"], "gpu_commit": gpu["commit"], "emulated_commit": emulated["commit"],
             "options": gpu["options"], "allowed": ALLOWED, "unexplained": unexplained, "rows": rows}
+
+
+def is_off(row, allowed):
+    return row["ratio"] is None or abs(row["ratio"] - 1) > allowed
 
 
 def print_table(comparison):
@@ -155,11 +194,44 @@ def print_table(comparison):
         shown = row["variant"] if row["variant"] != last else ""
         last = row["variant"]
         ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "inf"
-        off = row["ratio"] is None or abs(row["ratio"] - 1) > comparison["allowed"]
-        note = f"  {row['cause'] or 'UNEXPLAINED'}" if off else ""
+        note = f"  {row['cause'] or 'UNEXPLAINED'}" if is_off(row, comparison["allowed"]) else ""
         print(f"{shown:28} {row['counter']:26} {row['emulated']:14,} {row['gpu']:14,}  {ratio}{note}")
     print(f"{len(comparison['rows'])} counters, {comparison['unexplained']} off by more than "
           f"{comparison['allowed']:.0%} with no cause given")
+
+
+def document(comparison, passes):
+    """Markdown of both records."""
+    rows, allowed = comparison["rows"], comparison["allowed"]
+    off = [row for row in rows if is_off(row, allowed)]
+    equal = sum(row["emulated"] == row["gpu"] for row in rows)
+    lines = ["# The emulated device's counters, and a GPU's", "",
+             "Made by `common/emulator/fidelity.py table` from the records beside this file; not edited by hand.", "",
+             f"{len(rows)} counters of {len({row['variant'] for row in rows})} variants at the headline shape: {equal} "
+             f"equal, {len(rows) - len(off)} within {allowed:.0%}, {len(off)} off, each with its cause:", "",
+             "| variant | counter | emulated | GPU | cause |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['emulated']:,} | {row['gpu']:,} | {row['cause']} |"
+              for row in off]
+    lines += ["", f"GPU: {comparison['gpu']} (driver), commit `{comparison['gpu_commit'][:12]}`, `fidelity.py gpu`. "
+              f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity.py emulated`. All rows are in "
+              "`comparison.json`.", "",
+              "## Passes that no instruction makes", "",
+              "Of shared memory, the counts above are those of the instructions. The memory unit has a counter of its "
+              "own, which is what Nsight Compute shows first, and which counts more in these variants, and not the same "
+              "each time:", "",
+              "| variant | counter | by instruction | by the unit |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['gpu']:,} | {row['by_unit']:,} |"
+              for row in rows if row.get("by_unit", row["gpu"]) != row["gpu"]]
+    lines += ["", "The same in kernels that do one thing (`tests/emulator/repeated_passes.cu`): in two blocks a warp "
+              "stores, or loads, 1024 times without bank conflicts, and something else uses shared memory meanwhile.",
+              "", "| a warp | beside | by instruction | by the unit | lost arbitrations | banks written |",
+              "| --- | --- | --- | --- | --- | --- |"]
+    for row in passes["rows"]:
+        kind = "loads" if row["access"] == "loads" else "stores"
+        lines.append(f"| {row['access']} | {row['beside']} | {row[kind]:,} | {row[kind + '_by_unit']:,} | "
+                     f"{row['lost_arbitrations']:,} | {row['banks_written']:,} |")
+    lines += ["", f"GPU: {passes['device']} (driver), commit `{passes['commit'][:12]}`, `fidelity.py passes`.", ""]
+    return "\n".join(lines)
 
 
 def main():
@@ -179,8 +251,21 @@ def main():
     sub.add_argument("gpu", type=pathlib.Path)
     sub.add_argument("--known", type=pathlib.Path)
     sub.add_argument("--out", type=pathlib.Path)
+    sub = steps.add_parser("passes")
+    sub.add_argument("program", type=pathlib.Path)
+    sub.add_argument("--out", type=pathlib.Path, required=True)
+    sub = steps.add_parser("table")
+    sub.add_argument("comparison", type=pathlib.Path)
+    sub.add_argument("passes", type=pathlib.Path)
+    sub.add_argument("--out", type=pathlib.Path, required=True)
     chosen = parser.parse_args(arguments)
 
+    if chosen.step == "passes":
+        chosen.out.write_text(json.dumps(count_passes(chosen.program), indent=1) + "\n")
+        return 0
+    if chosen.step == "table":
+        chosen.out.write_text(document(*(json.loads(path.read_text()) for path in (chosen.comparison, chosen.passes))))
+        return 0
     if chosen.step != "compare":
         count = count_emulated if chosen.step == "emulated" else count_on_gpu
         chosen.out.write_text(json.dumps(count(chosen.build.resolve(), options), indent=1) + "\n")

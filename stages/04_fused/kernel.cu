@@ -199,16 +199,19 @@ __device__ inline void merge_key_groups(const Problem& p, const float (&o_frag)[
     const int row = i / kLanesPerRow;
     const int column = i % kLanesPerRow * 4;
     if (block_q + row >= p.seq_q) break;
+    float2 ml[T::kKeyGroups];
     float m = kLowest, l = 0.f;
 #pragma unroll
-    for (int g = 0; g < T::kKeyGroups; ++g) m = fmaxf(m, ml_smem[g * T::kBlockQ + row].x);
+    for (int g = 0; g < T::kKeyGroups; ++g) {
+      ml[g] = ml_smem[g * T::kBlockQ + row];
+      m = fmaxf(m, ml[g].x);
+    }
     float4 o = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
     for (int g = 0; g < T::kKeyGroups; ++g) {
-      const float2 ml = ml_smem[g * T::kBlockQ + row];
       const float4 part = *reinterpret_cast<const float4*>(o_smem + (g * T::kBlockQ + row) * kPitch + column);
-      const float weight = ex2_approx(ml.x - m);
-      l += weight * ml.y;
+      const float weight = ex2_approx(ml[g].x - m);
+      l += weight * ml[g].y;
       o.x += weight * part.x, o.y += weight * part.y, o.z += weight * part.z, o.w += weight * part.w;
     }
     // A row that sees no key is zero, not 0 / 0.

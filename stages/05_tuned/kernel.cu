@@ -281,17 +281,20 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
   for (int task = threadIdx.x; task < kBlockQ * kHeadDim / 4; task += kThreads) {
     const int row = task / (kHeadDim / 4), column = task % (kHeadDim / 4) * 4;
     if (first_row + row >= p.seq_q) break;
+    float2 m_l[kKeyGroups];
     float m = -INFINITY;
-    for (int group = 0; group < kKeyGroups; ++group) m = fmaxf(m, m_l_smem[group * kBlockQ + row].x);
+    for (int group = 0; group < kKeyGroups; ++group) {
+      m_l[group] = m_l_smem[group * kBlockQ + row];
+      m = fmaxf(m, m_l[group].x);
+    }
     float l = 0.f;
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
     for (int group = 0; group < kKeyGroups; ++group) {
-      const float2 m_l = m_l_smem[group * kBlockQ + row];
       // A group none of whose keys this row sees has the sum 0 and must not weigh in, whatever m is.
-      const float weight = m_l.y == 0.f ? 0.f : ex2_approx(m_l.x - m);
+      const float weight = m_l[group].y == 0.f ? 0.f : ex2_approx(m_l[group].x - m);
       const float4 o =
           *reinterpret_cast<const float4*>(o_smem + (group * kBlockQ + row) * kPartialStride + column);
-      l += weight * m_l.y;
+      l += weight * m_l[group].y;
       sum.x += weight * o.x;
       sum.y += weight * o.y;
       sum.z += weight * o.z;

@@ -295,8 +295,11 @@ def main():
         if arguments.command == "check":
             return 0 if check_neighbours(space, build, arguments.jobs) else 1
         beside = [space.settings_in_words(words) for words in arguments.beside]
+        # What the log depends on, and no folder of this machine.
+        command = ["run", arguments.space, "--budget", str(arguments.budget), "--seed", str(arguments.seed)]
+        command += [word for words in arguments.beside for word in ("--beside", words)]
         return 0 if run_both(arguments.space, space, build, arguments.budget, arguments.seed, arguments.out,
-                             arguments.jobs, f"search.py {shlex.join(sys.argv[1:])}", arguments.resume, beside) else 1
+                             arguments.jobs, f"search.py {shlex.join(command)}", arguments.resume, beside) else 1
     except NoGpu as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
