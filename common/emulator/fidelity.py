@@ -39,9 +39,16 @@ METRICS = {
     f"{INSTRUCTIONS_PASSES}st.sum": ["shared_store_wavefronts"],
     "smsp__sass_inst_executed_op_ldgsts.sum": ["cp_async"],
     "smsp__sass_inst_executed_op_ldsm.sum": ["ldmatrix"],
-    # On Hopper HMMA's counter includes wgmma.
-    "sm__inst_executed_pipe_tensor_op_hmma.sum - sm__inst_executed_pipe_tensor_op_gmma.sum": ["mma"],
+    # The counter of HMMA includes wgmma, and HFMA2.MMA, with which nvcc sets registers.
+    "sm__inst_executed_pipe_tensor_op_hmma.sum - sm__inst_executed_pipe_tensor_op_hmma_type_hfma2.sum"
+    " - sm__inst_executed_pipe_tensor_op_gmma.sum": ["mma"],
     "sm__inst_executed_pipe_tensor_op_gmma.sum": ["wgmma"],
+    f"{UNITS_PASSES}gmma.sum": ["wgmma_wavefronts"],
+    "smsp__sass_inst_executed_op_tma_ld.sum": ["bulk_loads"],
+    "l1tex__m_xbar2l1tex_read_bytes_mem_global_op_tma_ld.sum": ["bulk_load_bytes"],
+    "smsp__sass_inst_executed_op_tma_st.sum": ["bulk_stores"],
+    "l1tex__m_l1tex2xbar_write_bytes_mem_global_op_tma_st.sum": ["bulk_store_bytes"],
+    "smsp__sass_inst_executed_op_dshared_stas.sum": ["remote_stores"],
 }
 # The memory unit counts a pass again that something else in the SM kept from its turn (tests/emulator/
 # repeated_passes.cu). Recorded beside what the instructions account for, and not compared.

@@ -127,14 +127,48 @@ TEST_CASE("wgmma by warp, bulk copies and their bytes, mbarriers") {
   CHECK(profile.total.wgmma == kWarps * kSteps);
   CHECK(profile.total.tensor_flop == 2 * 64 * 64 * 64);
   CHECK(profile.total.mma == 0);
-  CHECK(profile.total.bulk_copies == 2);
-  CHECK(profile.total.bulk_bytes == 2 * 64 * 64 * sizeof(half));
+  // K is 16 a step: 32 bytes of each row of both tiles.
+  CHECK(profile.total.wgmma_wavefronts == kSteps * (64 + 64) * 32 / 128);
+  CHECK(profile.total.bulk_loads == 2);
+  CHECK(profile.total.bulk_load_bytes == 2 * 64 * 64 * sizeof(half));
   CHECK(profile.total.mbarrier_arrivals == 1);
   CHECK(profile.total.mbarrier_waits == kWarps);
   REQUIRE(profile.warps.size() == kWarps);
-  CHECK(profile.warps[0].bulk_copies == 2);
-  CHECK(profile.warps[1].bulk_copies == 0);
+  CHECK(profile.warps[0].bulk_loads == 2);
+  CHECK(profile.warps[1].bulk_loads == 0);
   CHECK(profile.warps[1].wgmma == kSteps);
+  CHECK(profile.warps[0].wgmma_wavefronts == kSteps * (16 + 64) * 32 / 128);
+  CHECK(profile.warps[1].wgmma_wavefronts == kSteps * 16 * 32 / 128);
+}
+
+TEST_CASE("of a box the copy engine moves what is inside the tensor") {
+  // 16 rows from row 10 of 20, the second of two panels: 10 rows of 128 bytes.
+  const hopper::Box box = {.heads = 1,
+                           .rows = 20,
+                           .head_dim = 128,
+                           .box_rows = 16,
+                           .box_columns = 64,
+                           .panel = 1,
+                           .row = 10,
+                           .head = 0};
+  const auto loaded =
+      profile_of([&](Buffers& b) { return hopper::tile_load(b.halves.data(), b.halves.data() + 4096, box); });
+  CHECK(loaded.total.bulk_loads == 1);
+  CHECK(loaded.total.bulk_load_bytes == 10 * 128);
+  CHECK(loaded.total.bulk_stores == 0);
+  const auto stored = profile_of(
+      [&](Buffers& b) { return hopper::tile_store(b.halves.data() + 4096, b.halves.data(), box); });
+  CHECK(stored.total.bulk_loads == 0);
+  CHECK(stored.total.bulk_stores == 1);
+  CHECK(stored.total.bulk_store_bytes == 10 * 128);
+}
+
+TEST_CASE("stores to other blocks, by instruction of a warp") {
+  // Each of the two warps makes one of 16 and one of 8 bytes a thread.
+  const auto profile = profile_of([](Buffers& b) { return hopper::neighbours(b.out.data(), 2, 2); });
+  CHECK(profile.total.remote_stores == 2 * 2);
+  CHECK(profile.total.bulk_loads == 0);
+  CHECK(profile.total.shared_store_requests == 0);
 }
 
 TEST_CASE("events keep the order of each warp's instructions") {

@@ -89,7 +89,7 @@ BULK_COPY_SASS = "U(BLKCP|TMALDG)"
 
 def leave_out_copy_engine(variant):
     """Counts of loads and stores say nothing of a variant whose bytes the copy engine moves."""
-    if variant.total("bulk_copies"):
+    if variant.total("bulk_loads"):
         raise Inapplicable("the copy engine moves its bytes")
 
 
@@ -126,10 +126,10 @@ def whole_sectors(variant):
 def fewer_bytes(variant):
     least_factor = 4
     problem = variant.counted_problem()
-    require(variant.total("shared_store_bytes", "async_bytes", "bulk_bytes") > 0, "writes nothing to shared memory")
+    require(variant.total("shared_store_bytes", "async_bytes", "bulk_load_bytes") > 0, "writes nothing to shared memory")
     # K and V, two bytes an element, for each row of queries.
     untiled = problem["heads"] * problem["seq_q"] * 2 * problem["seq_kv"] * problem["head_dim"] * 2
-    loaded = variant.total("global_load_bytes", "bulk_bytes")  # the copy engine's stores are among the latter
+    loaded = variant.total("global_load_bytes", "bulk_load_bytes")
     require(loaded * least_factor <= untiled,
             f"{number(loaded)} B loaded, {number(untiled)} with K and V read for each row")
     return f"{number(loaded)} B loaded; reading K and V for each row would be {number(untiled)}"

@@ -53,8 +53,12 @@ constexpr CounterName kCounterNames[] = {
     {"votes", &Counters::votes},
     {"atomic_requests", &Counters::atomic_requests},
     {"wgmma", &Counters::wgmma},
-    {"bulk_copies", &Counters::bulk_copies},
-    {"bulk_bytes", &Counters::bulk_bytes},
+    {"wgmma_wavefronts", &Counters::wgmma_wavefronts},
+    {"bulk_loads", &Counters::bulk_loads},
+    {"bulk_load_bytes", &Counters::bulk_load_bytes},
+    {"bulk_stores", &Counters::bulk_stores},
+    {"bulk_store_bytes", &Counters::bulk_store_bytes},
+    {"remote_stores", &Counters::remote_stores},
     {"mbarrier_arrivals", &Counters::mbarrier_arrivals},
     {"mbarrier_waits", &Counters::mbarrier_waits},
     {"max_groups_in_flight", &Counters::max_groups_in_flight},
@@ -200,8 +204,12 @@ const char* name(EventKind kind) {
       return "wgmma";
     case EventKind::wgmma_wait:
       return "wgmma_wait";
-    case EventKind::bulk_copy:
-      return "bulk_copy";
+    case EventKind::bulk_load:
+      return "bulk_load";
+    case EventKind::bulk_store:
+      return "bulk_store";
+    case EventKind::remote_store:
+      return "remote_store";
     case EventKind::mbarrier_arrive:
       return "mbarrier_arrive";
     case EventKind::mbarrier_wait:
@@ -344,8 +352,12 @@ void print_line(std::ostream& out, const SourceLine& line) {
   add_count("votes", c.votes);
   add_count("atomics", c.atomic_requests);
   add_count("wgmma", c.wgmma);
-  add_count("bulk copies", c.bulk_copies);
-  add_count("bytes of them", c.bulk_bytes);
+  add_count("wavefronts of them", c.wgmma_wavefronts);
+  add_count("bulk loads", c.bulk_loads);
+  add_count("bytes loaded so", c.bulk_load_bytes);
+  add_count("bulk stores", c.bulk_stores);
+  add_count("bytes stored so", c.bulk_store_bytes);
+  add_count("stores to other blocks", c.remote_stores);
   add_count("mbarrier arrivals", c.mbarrier_arrivals);
   add_count("mbarrier waits", c.mbarrier_waits);
   out << text("  %s:%d  %s\n", short_path(line.file).c_str(), line.line, facts.c_str());
@@ -383,8 +395,12 @@ void print_profile(std::ostream& out, const Profile& profile) {
              {"votes", c.votes},
              {"atomics", c.atomic_requests},
              {"wgmma", c.wgmma},
-             {"bulk copies", c.bulk_copies},
-             {"bytes of bulk copies", c.bulk_bytes},
+             {"wavefronts of wgmma", c.wgmma_wavefronts},
+             {"bulk loads", c.bulk_loads},
+             {"bytes of bulk loads", c.bulk_load_bytes},
+             {"bulk stores", c.bulk_stores},
+             {"bytes of bulk stores", c.bulk_store_bytes},
+             {"stores to other blocks", c.remote_stores},
              {"mbarrier waits", c.mbarrier_waits},
              {"cp.async groups in flight at most", c.max_groups_in_flight}}) {
       if (value) counts += text("%s%s %s", counts.empty() ? "  " : ", ", human(value).c_str(), name);

@@ -371,9 +371,16 @@ void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructio
         counters->wgmma += instructions;
         counters->tensor_flop += amount;
         break;
-      case EventKind::bulk_copy:
-        counters->bulk_copies += instructions;
-        counters->bulk_bytes += amount;
+      case EventKind::bulk_load:
+        counters->bulk_loads += instructions;
+        counters->bulk_load_bytes += amount;
+        break;
+      case EventKind::bulk_store:
+        counters->bulk_stores += instructions;
+        counters->bulk_store_bytes += amount;
+        break;
+      case EventKind::remote_store:
+        counters->remote_stores += instructions;
         break;
       case EventKind::mbarrier_arrive:
         counters->mbarrier_arrivals += instructions;
@@ -423,6 +430,12 @@ void Tracer::count_lane(EventKind kind, Site site) {
   if (++place->times[self.lane()] <= place->most) return;
   place->most = place->times[self.lane()];
   count(self.warp(), kind, site);
+}
+
+void Tracer::count_wgmma_wavefronts(int warp, Site site, std::uint64_t wavefronts) {
+  if (!counts_) return;
+  at_site(site).wgmma_wavefronts += wavefronts;
+  warps_[warp].wgmma_wavefronts += wavefronts;
 }
 
 void Tracer::count_groups_in_flight(int warp, std::uint64_t groups) {

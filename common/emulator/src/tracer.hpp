@@ -31,12 +31,13 @@ class Tracer {
   /// Lets threads go on whose log was full, when no other lane of the warp can run.
   void continue_threads_with_full_logs(int warp);
 
-  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of a bulk
-  /// copy.
+  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of global
+  /// memory of a bulk copy.
   void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1, std::uint64_t amount = 0);
   /// The same for what each lane does on its own, by the current thread: as of accesses, the k-th time of
   /// each lane at one place is one instruction.
   void count_lane(EventKind kind, Site site);
+  void count_wgmma_wavefronts(int warp, Site site, std::uint64_t wavefronts);
   void count_groups_in_flight(int warp, std::uint64_t groups);
 
   void block_barrier_released(Site site);

@@ -238,8 +238,14 @@ bool perform_product(Worker& worker, Thread* lanes, unsigned mask) {
          .threads = {lanes[0].linear}});
   }
   if (worker.tracer) {
-    worker.tracer->count(lanes[0].warp(), EventKind::wgmma, product.site, 1,
-                         std::uint64_t(2) * kRows * kDepth * 2 * unsigned(product.what.count));
+    const int warp_id = lanes[0].warp();
+    const auto columns = 2 * std::uint64_t(product.what.count);
+    worker.tracer->count(warp_id, EventKind::wgmma, product.site, 1, 2 * kRows * kDepth * columns);
+    // 128 bytes each: A's rows of this warp, unless they are in registers, and B, which all four share.
+    constexpr std::uint64_t kBytesOfRow = kDepth * 2, kWavefrontBytes = 128;
+    const std::uint64_t a_rows = product.what.a ? 0 : kRows, b_rows = warp_id % 4 == 0 ? columns : 0;
+    worker.tracer->count_wgmma_wavefronts(warp_id, product.site,
+                                          (a_rows + b_rows) * kBytesOfRow / kWavefrontBytes);
   }
   ++warp.issued;
   warp.products.push_back(product);

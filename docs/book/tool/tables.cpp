@@ -81,11 +81,11 @@ void write_counts(const fs::path& folder, const std::string& stage) {
       const auto some = [](std::uint64_t what) { return what == 0 ? std::string("-") : grouped(what); };
       rows.push_back({variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>",
                       some(count("global_load_bytes") / 1024), each(count("global_load_sectors"), loads),
-                      each(count("global_load_sectors_ideal"), loads), some(count("bulk_bytes") / 1024),
+                      each(count("global_load_sectors_ideal"), loads), some(count("bulk_load_bytes") / 1024),
                       some(count("shared_load_wavefronts")),
                       shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")),
                       some(count("shared_store_wavefronts") + count("async_store_wavefronts")),
-                      some(count("mma")), some(count("wgmma"))});
+                      some(count("mma")), some(count("wgmma")), some(count("wgmma_wavefronts"))});
       variant.clear();
     }
   }
@@ -100,7 +100,8 @@ void write_counts(const fs::path& folder, const std::string& stage) {
                                    "ideal",
                                    "to write it",
                                    "mma",
-                                   "wgmma"};
+                                   "wgmma",
+                                   "wavefronts of those"};
   for (std::size_t column = head.size(); column-- > 2;) {  // what no kernel of the stage does
     if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == "-"; })) continue;
     head.erase(head.begin() + std::ptrdiff_t(column));

@@ -44,9 +44,9 @@ enum class ReportKind {
   wait_never_made,    ///< threads end with copies or wgmmas that nobody waited for
   launch_not_waited,  ///< global memory used with no grid_dependency_wait(), by a launch that may start
                       ///< before the one before it has ended
-  missing_fence,         ///< copy engine or tensor cores may not see what threads wrote
-  bad_mbarrier,          ///< not initialised, too many arrivals, more bytes than it can count
-  bad_registers,         ///< setmaxnreg in the wrong direction
+  missing_fence,      ///< copy engine or tensor cores may not see what threads wrote
+  bad_mbarrier,       ///< not initialised, too many arrivals, more bytes than it can count
+  bad_registers,      ///< setmaxnreg in the wrong direction
   uninitialized_shared,  ///< shared memory read before anybody wrote it
   out_of_bounds,         ///< outside the allocation, the dynamic shared memory of the launch, or the variable
   use_after_free,        ///< global memory after cudaFree
@@ -125,9 +125,13 @@ struct Counters {
   std::uint64_t warp_barriers = 0;   ///< __syncwarp
   std::uint64_t shuffles = 0, votes = 0;
   std::uint64_t atomic_requests = 0;
-  std::uint64_t wgmma = 0;        ///< wgmmas, counted by warp; their operations are among tensor_flop
-  std::uint64_t bulk_copies = 0;  ///< by the copy engine, TMA's tiles included
-  std::uint64_t bulk_bytes = 0;   ///< of those in shared memory; they are not among global loads and stores
+  std::uint64_t wgmma = 0;             ///< wgmmas, counted by warp; their operations are among tensor_flop
+  std::uint64_t wgmma_wavefronts = 0;  ///< in which they read their tiles; B's by a warpgroup's first warp
+  /// Instructions that ask the copy engine to load to shared memory, and to store from there, TMA's among
+  /// them, and their bytes of global memory. These are not among global loads and stores, nor among shared
+  /// ones.
+  std::uint64_t bulk_loads = 0, bulk_load_bytes = 0, bulk_stores = 0, bulk_store_bytes = 0;
+  std::uint64_t remote_stores = 0;  ///< to the shared memory of another block, st.async
   std::uint64_t mbarrier_arrivals = 0, mbarrier_waits = 0;
   /// Most commit groups of cp.async with copies in them that one thread had outstanding.
   std::uint64_t max_groups_in_flight = 0;
@@ -163,7 +167,9 @@ enum class EventKind {
   atomic,
   wgmma,
   wgmma_wait,
-  bulk_copy,
+  bulk_load,
+  bulk_store,
+  remote_store,
   mbarrier_arrive,
   mbarrier_wait,
 };
