@@ -54,8 +54,8 @@ inline std::string_view choose(const Problem& p, int compute_capability) {
   // The headline's neighbours: one pass over the keys, two blocks for 64 rows. With 256 keys or fewer half of
   // its warpgroups have nothing to do; that pays for a single causal head.
   const double one_pass_us = 0.9 + 1.93 * double(ceil_div(2 * blocks_of(64), kSms));
-  const int fewest_keys = p.causal && heads == 1 ? 128 : 256;
-  if (hopper && p.head_dim == 64 && p.seq_kv > fewest_keys && p.seq_kv <= 512 && one_pass_us < small_us &&
+  const int fewest_keys = p.causal && heads == 1 ? 128 : 257;
+  if (hopper && p.head_dim == 64 && p.seq_kv >= fewest_keys && p.seq_kv <= 512 && one_pass_us < small_us &&
       (p.causal ? blocks_of(64) <= kSms : one_pass_us < large_us)) {
     return "lazy_max";
   }

@@ -141,8 +141,8 @@ TEST_CASE("wgmma by warp, bulk copies and their bytes, mbarriers") {
   CHECK(profile.warps[1].wgmma_wavefronts == kSteps * 16 * 32 / 128);
 }
 
-TEST_CASE("of a box the copy engine moves what is inside the tensor") {
-  // 16 rows from row 10 of 20, the second of two panels: 10 rows of 128 bytes.
+TEST_CASE("of a box the copy engine fills what is outside the tensor, and stores what is inside") {
+  // 16 rows of 128 bytes from row 10 of 20, the second of two panels.
   const hopper::Box box = {.heads = 1,
                            .rows = 20,
                            .head_dim = 128,
@@ -151,10 +151,10 @@ TEST_CASE("of a box the copy engine moves what is inside the tensor") {
                            .panel = 1,
                            .row = 10,
                            .head = 0};
-  const auto loaded =
-      profile_of([&](Buffers& b) { return hopper::tile_load(b.halves.data(), b.halves.data() + 4096, box); });
+  const auto loaded = profile_of(
+      [&](Buffers& b) { return hopper::tile_load(b.halves.data(), b.halves.data() + 4096, box); });
   CHECK(loaded.total.bulk_loads == 1);
-  CHECK(loaded.total.bulk_load_bytes == 10 * 128);
+  CHECK(loaded.total.bulk_load_bytes == 16 * 128);
   CHECK(loaded.total.bulk_stores == 0);
   const auto stored = profile_of(
       [&](Buffers& b) { return hopper::tile_store(b.halves.data() + 4096, b.halves.data(), box); });

@@ -88,17 +88,6 @@ void for_each_chunk(const TensorMap& map, TileIndex at, std::ptrdiff_t tile, Fun
   }
 }
 
-// What of a box is inside the tensor: the rest is filled with zeros, or left out.
-std::size_t bytes_inside(const TensorMap& map, TileIndex at) {
-  std::size_t bytes = 0;
-  for (int panel = 0; panel < map.box_panels; ++panel) {
-    for (int row = 0; row < map.box_rows; ++row) {
-      if (map.row_at(at.panel + panel, std::int64_t(at.row) + row, at.head)) bytes += TensorMap::kPanelBytes;
-    }
-  }
-  return bytes;
-}
-
 void issue(BulkCopy copy) {
   Worker& worker = *current_worker;
   if (std::find(worker.unfenced_mbarriers.begin(), worker.unfenced_mbarriers.end(), copy.mbarrier) !=
@@ -117,6 +106,17 @@ void issue(BulkCopy copy) {
     if (block.tracer) block.tracer->bulk_issued(copy.to, int(copy.bytes), copy.pc, &block == &worker);
   }
   worker.bulk_copies.push_back(std::move(copy));
+}
+
+// What of a box is inside the tensor, in bytes.
+std::size_t bytes_inside(const TensorMap& map, TileIndex at) {
+  std::size_t bytes = 0;
+  for (int panel = 0; panel < map.box_panels; ++panel) {
+    for (int row = 0; row < map.box_rows; ++row) {
+      if (map.row_at(at.panel + panel, std::int64_t(at.row) + row, at.head)) bytes += TensorMap::kPanelBytes;
+    }
+  }
+  return bytes;
 }
 
 void count(EventKind kind, Site site, std::size_t bytes) {
@@ -198,7 +198,7 @@ void tile_load(void* to, const CUtensorMap* map, TileIndex at, std::uint64_t* ba
                Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   const TensorMap& contents = checked_map(map, at, site);
-  count(EventKind::bulk_load, site, bytes_inside(contents, at));
+  count(EventKind::bulk_load, site, contents.box_bytes());
   issue({.kind = BulkCopy::Kind::tile,
          .site = site,
          .pc = pc,

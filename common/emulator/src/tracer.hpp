@@ -31,8 +31,8 @@ class Tracer {
   /// Lets threads go on whose log was full, when no other lane of the warp can run.
   void continue_threads_with_full_logs(int warp);
 
-  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of global
-  /// memory of a bulk copy.
+  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of a bulk
+  /// copy.
   void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1, std::uint64_t amount = 0);
   /// The same for what each lane does on its own, by the current thread: as of accesses, the k-th time of
   /// each lane at one place is one instruction.
