@@ -216,7 +216,9 @@ __device__ inline void merge_key_groups(const Problem& p, const float (&o_frag)[
     }
     // A row that sees no key is zero, not 0 / 0.
     const float inverse = visible_keys(p, block_q + row) > 0 ? 1.f / l : 0.f;
-    *reinterpret_cast<uint2*>(o_gmem + size_t(block_q + row) * kHeadDim + column) =
+    // In units of 8 bytes: of an offset in halves nvcc does not see that it is a multiple, and stores 4
+    // twice.
+    reinterpret_cast<uint2*>(o_gmem)[(size_t(block_q + row) * kHeadDim + column) / 4] =
         make_uint2(pack(o.x * inverse, o.y * inverse), pack(o.z * inverse, o.w * inverse));
   }
 }

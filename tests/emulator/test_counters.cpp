@@ -151,8 +151,8 @@ TEST_CASE("of a box the copy engine fills what is outside the tensor, and stores
                            .panel = 1,
                            .row = 10,
                            .head = 0};
-  const auto loaded = profile_of(
-      [&](Buffers& b) { return hopper::tile_load(b.halves.data(), b.halves.data() + 4096, box); });
+  const auto loaded =
+      profile_of([&](Buffers& b) { return hopper::tile_load(b.halves.data(), b.halves.data() + 4096, box); });
   CHECK(loaded.total.bulk_loads == 1);
   CHECK(loaded.total.bulk_load_bytes == 16 * 128);
   CHECK(loaded.total.bulk_stores == 0);
