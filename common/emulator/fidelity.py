@@ -143,7 +143,8 @@ def count_on_gpu(build, options):
     return {"device": gpu_name(), "commit": commit(), "options": options, "counts": counts}
 
 
-# What repeated_passes is looked at for. Banks written: 4 bytes each, once for what is really stored.
+# What repeated_passes is looked at for. Banks written: of ordinary stores and bulk copies one for each 4 bytes; of
+# st.async twice as many, of cp.async fewer, and not the same each time.
 PASSES = {"loads": f"{INSTRUCTIONS_PASSES}ld.sum", "loads_by_unit": f"{UNITS_PASSES}ld.sum",
           "stores": f"{INSTRUCTIONS_PASSES}st.sum", "stores_by_unit": f"{UNITS_PASSES}st.sum",
           "lost_arbitrations": "l1tex__data_bank_conflicts_type_arbitration.sum",
@@ -212,12 +213,14 @@ def document(comparison, passes):
     rows, allowed = comparison["rows"], comparison["allowed"]
     off = [row for row in rows if is_off(row, allowed)]
     equal = sum(row["emulated"] == row["gpu"] for row in rows)
+    shape = f"`{' '.join(comparison['options'])}`" if comparison["options"] else "the headline shape"
     lines = ["# The emulated device's counters, and a GPU's", "",
              "Made by `common/emulator/fidelity.py table` from the records beside this file; not edited by hand.", "",
-             f"{len(rows)} counters of {len({row['variant'] for row in rows})} variants at the headline shape: {equal} "
+             f"{len(rows)} counters of {len({row['variant'] for row in rows})} variants at {shape}: {equal} "
              f"equal, {len(rows) - len(off) - equal} more within {allowed:.0%}, {len(off)} off, each with its cause:", "",
              "| variant | counter | emulated | GPU | cause |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['emulated']:,} | {row['gpu']:,} | {row['cause']} |"
+    lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['emulated']:,} | {row['gpu']:,} | "
+              f"{row['cause'] or '**not explained**'} |"
               for row in off]
     lines += ["", f"GPU: {comparison['gpu']} (driver), commit `{comparison['gpu_commit'][:12]}`, `fidelity.py gpu`. "
               f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity.py emulated`. All rows are in "

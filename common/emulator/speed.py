@@ -68,7 +68,7 @@ def document(cost):
     lines = ["# What emulation costs", "",
              "Made by `common/emulator/speed.py table` from the record beside this file; not edited by hand. Seconds of "
              f"whole programs on the CPU, at {shape}; no time of a GPU. Checked: `--check-memory`. Counted: `--profile`.",
-             "", "| variant | " + " | ".join(f"{mode} | CPU" for mode in MODES) + " |",
+             "", "| variant | " + " | ".join(f"{mode}, wall | CPU" for mode in MODES) + " |",
              "| --- |" + " --- |" * 2 * len(MODES)]
     for row in cost["rows"]:
         cells = (f"{row[mode][kind]:.2f}" for mode in MODES for kind in ("wall_s", "cpu_s"))

@@ -52,7 +52,7 @@ inline std::string_view choose(const Problem& p, int compute_capability) {
   const double large_us = waves_of(192) * (narrow ? 4.0 + 0.0107 * p.seq_kv : 5.5 + 0.0141 * p.seq_kv);
 
   // The headline's neighbours: one pass over the keys, two blocks for 64 rows. With 256 keys or fewer half of
-  // its warpgroups have nothing to do; that pays for a single causal head.
+  // its warpgroups or more have nothing to do; it is fastest for a single causal head even so.
   const double one_pass_us = 0.9 + 1.93 * double(ceil_div(2 * blocks_of(64), kSms));
   const int fewest_keys = p.causal && heads == 1 ? 128 : 257;
   if (hopper && p.head_dim == 64 && p.seq_kv >= fewest_keys && p.seq_kv <= 512 && one_pass_us < small_us &&

@@ -251,14 +251,18 @@ def clean_reports(build, mutants, sources, pool, folder):
 
 def record_gpu(build, mutants, jobs, logs, partial, resume):
     """Each thing goes to `partial` as soon as it is known, for a run that is cut short."""
-    folder, context = pathlib.Path(logs), gpu_context()
     sources = [mutant.source for mutant in mutants]
-    clean, known = read_partial(partial, context) if resume else ({}, {})
+    folder, context = pathlib.Path(logs), gpu_context()
+    stages = {"stages": sorted({source.stage for source in sources})}
+    clean, known = read_partial(partial, {**context, **stages}) if resume else ({}, {})
     left = [i for i, mutant in enumerate(mutants) if identity(mutant.row("")) not in known]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         programs = dict(zip(left, pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), left)))
         clean = clean or clean_reports(build, mutants, sources, pool, folder)
-    partial.write_text("".join(json.dumps(row) + "\n" for row in ({**context, "clean": clean}, *known.values())))
+    rows = ({**context, **stages, "clean": clean}, *known.values())
+    new = partial.with_name(partial.name + ".new")
+    new.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(new, partial)
 
     one_at_a_time = threading.Lock()
     with partial.open("a") as file:
@@ -371,7 +375,7 @@ def main():
         sub.add_argument("--stage", action="append", help="only this stage; may be given again")
         sub.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
         sub.add_argument("--out", type=pathlib.Path, required=True)
-    steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder")
+    steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder, a new one with --resume")
     steps.choices["gpu"].add_argument("--resume", action="store_true", help="go on with OUT.partial")
     sub = steps.add_parser("table")
     sub.add_argument("emulated", type=pathlib.Path)

@@ -110,7 +110,6 @@ constexpr Case case_of(const char* access, const char* beside) {
   return {access, beside, passes_kernel<kAccess, kBeside>};
 }
 
-// [cases]
 const Case kCases[] = {
     case_of<Access::store, Beside::nothing>("stores", "nothing"),
     case_of<Access::store, Beside::loads>("stores", "loads of another warp"),
@@ -130,7 +129,6 @@ const Case kCases[] = {
     case_of<Access::load, Beside::polls>("loads", "polls of an mbarrier"),
     case_of<Access::load, Beside::wgmma>("loads", "wgmma"),
 };
-// [cases]
 
 }  // namespace
 

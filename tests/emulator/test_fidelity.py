@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Tests of fidelity.py that need neither a build nor a device."""
 
-import contextlib
-import io
 import json
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "docs" / "results" / "fidelity"
 sys.path.insert(0, str(ROOT / "common" / "emulator"))
 import fidelity
+import speed
 
 VARIANT = "02_tiled/tiled"
 STORES = f"{fidelity.INSTRUCTIONS_PASSES}st.sum"
@@ -66,6 +66,22 @@ class Ncu(unittest.TestCase):
             fidelity.read_ncu_csv("==ERROR== no permission\n")
 
 
+    def passes_of(self, printed):
+        with unittest.mock.patch.object(fidelity, "under_ncu", lambda *_: (printed, True)), \
+             unittest.mock.patch.object(fidelity, "gpu_name", lambda: "a GPU, 1.0"):
+            return fidelity.count_passes("repeated_passes")["rows"]
+
+    def test_each_case_has_its_kernel(self):
+        kernels = "".join(f'"{i}","a","{metric}","{i}"\n' for i in range(2) for metric in fidelity.PASSES.values())
+        printed = ('case: stores beside nothing\ncase: none beside st.async from the other block\n'
+                   '"ID","Kernel Name","Metric Name","Metric Value"\n' + kernels)
+        rows = self.passes_of(printed)
+        self.assertEqual([(row["access"], row["beside"], row["stores"]) for row in rows],
+                         [("stores", "nothing", 0), ("none", "st.async from the other block", 1)])
+        with self.assertRaises(SystemExit):
+            self.passes_of(printed + "case: loads beside nothing\n")
+
+
 class Records(unittest.TestCase):
     def read(self, name):
         return json.loads((RECORDS / name).read_text())
@@ -79,17 +95,23 @@ class Records(unittest.TestCase):
         self.assertEqual(fidelity.document(self.read("comparison.json"), self.read("passes.json")),
                          (RECORDS / "README.md").read_text())
 
+    def test_the_table_of_costs_is_that_of_its_record(self):
+        costs = RECORDS.parent / "cost_of_emulation"
+        self.assertEqual(speed.document(json.loads((costs / "cost.json").read_text())),
+                         (costs / "README.md").read_text())
+
     def test_every_cause_is_needed(self):
         """An account of a counter that is not off says nothing any more."""
         used = {(row["variant"], row["counter"]) for row in self.read("comparison.json")["rows"] if row["cause"]}
         for key, causes in self.read("known.json").items():
             for counter in causes:
                 of_key = [variant for variant, name in used
-                          if name == counter and key in (variant, variant.split("/")[0] + "/*", "*")]
+                          if counter in (name, "*") and key in (variant, variant.split("/")[0] + "/*", "*")]
                 self.assertTrue(of_key, f"{key}: {counter}")
 
     def test_alone_every_pass_is_counted_once(self):
-        """Nor does the unit count anything where no instruction loads or stores; and nothing is stored twice."""
+        """Nor does the unit count anything where no instruction loads or stores; and what is counted again writes no
+        bank again, where it is known what the others write."""
         rows = {(row["access"], row["beside"]): row for row in self.read("passes.json")["rows"]}
         for access in ("stores", "loads"):
             alone = rows[access, "nothing"]

@@ -352,11 +352,11 @@ void print_line(std::ostream& out, const SourceLine& line) {
   add_count("votes", c.votes);
   add_count("atomics", c.atomic_requests);
   add_count("wgmma", c.wgmma);
-  add_count("wavefronts of them", c.wgmma_wavefronts);
+  add_count("wavefronts of wgmma", c.wgmma_wavefronts);
   add_count("bulk loads", c.bulk_loads);
-  add_count("bytes loaded so", c.bulk_load_bytes);
+  add_count("bytes of bulk loads", c.bulk_load_bytes);
   add_count("bulk stores", c.bulk_stores);
-  add_count("bytes stored so", c.bulk_store_bytes);
+  add_count("bytes of bulk stores", c.bulk_store_bytes);
   add_count("stores to other blocks", c.remote_stores);
   add_count("mbarrier arrivals", c.mbarrier_arrivals);
   add_count("mbarrier waits", c.mbarrier_waits);

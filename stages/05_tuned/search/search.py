@@ -298,6 +298,7 @@ def main():
         # What the log depends on, and no folder of this machine.
         command = ["run", arguments.space, "--budget", str(arguments.budget), "--seed", str(arguments.seed)]
         command += [word for words in arguments.beside for word in ("--beside", words)]
+        command += ["--resume"] if arguments.resume else []
         return 0 if run_both(arguments.space, space, build, arguments.budget, arguments.seed, arguments.out,
                              arguments.jobs, f"search.py {shlex.join(command)}", arguments.resume, beside) else 1
     except NoGpu as error:

@@ -128,8 +128,8 @@ struct Counters {
   std::uint64_t wgmma = 0;             ///< wgmmas, counted by warp; their operations are among tensor_flop
   std::uint64_t wgmma_wavefronts = 0;  ///< in which they read their tiles; B's by a warpgroup's first warp
   /// Instructions that ask the copy engine to load to shared memory, and to store from there, TMA's among
-  /// them, and their bytes: of loads what arrives, zeros for what is outside a tensor too, of stores what is
-  /// inside. None of this is among the loads and stores above.
+  /// them, and their bytes: of loads what arrives in a block, zeros for what is outside a tensor too, of
+  /// stores what is inside. None of this is among the loads and stores above.
   std::uint64_t bulk_loads = 0, bulk_load_bytes = 0, bulk_stores = 0, bulk_store_bytes = 0;
   std::uint64_t remote_stores = 0;  ///< to the shared memory of another block, st.async
   std::uint64_t mbarrier_arrivals = 0, mbarrier_waits = 0;
