@@ -27,7 +27,8 @@ command -v ncu >/dev/null || die "there is no ncu; it comes with the CUDA Toolki
 build gpu "$stage"
 
 # The counters, and what a reader calls them. 16 aligned bytes a lane are 16 sectors a request; a sector of its own for
-# every lane is 32. Wavefronts are passes through shared memory; conflicts are those that bank conflicts added.
+# every lane is 32. Wavefronts are passes through shared memory, as many as the instructions need. Conflicts are
+# counted by the memory unit, with passes among them that only lost their turn: to the copy engine, say.
 counters='
 gpu__time_duration.sum|time
 sm__throughput.avg.pct_of_peak_sustained_elapsed|SMs, of their peak
@@ -38,9 +39,12 @@ lts__t_bytes.sum|L2 traffic
 l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum|global load requests
 l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum|global load sectors
 l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio|sectors a global load request
-l1tex__data_pipe_lsu_wavefronts_mem_shared.sum|shared memory wavefronts
-l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum|bank conflicts of loads
-l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum|bank conflicts of stores
+smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_ld.sum|shared wavefronts of loads
+smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_ldsm.sum|shared wavefronts of ldmatrix
+smsp__sass_l1tex_data_pipe_lsu_wavefronts_mem_shared_op_st.sum|shared wavefronts of stores
+l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum|conflicts of loads
+l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum|conflicts of stores
+l1tex__data_bank_conflicts_type_arbitration.sum|lost turns, global memory too
 smsp__inst_executed.sum|warp instructions
 sm__inst_executed_pipe_tensor.sum|tensor core instructions
 sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active|tensor cores at work
