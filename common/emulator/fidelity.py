@@ -217,23 +217,25 @@ def document(comparison, passes):
     lines = ["# The emulated device's counters, and a GPU's", "",
              "Made by `common/emulator/fidelity.py table` from the records beside this file; not edited by hand.", "",
              f"{len(rows)} counters of {len({row['variant'] for row in rows})} variants at {shape}: {equal} "
-             f"equal, {len(rows) - len(off) - equal} more within {allowed:.0%}, {len(off)} off, each with its cause:", "",
+             f"equal, {len(rows) - len(off) - equal} more within {allowed:.0%}, {len(off)} off, each with its cause:",
+             "",
              "| variant | counter | emulated | GPU | cause |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['emulated']:,} | {row['gpu']:,} | "
               f"{row['cause'] or '**not explained**'} |"
               for row in off]
     lines += ["", f"GPU: {comparison['gpu']} (driver), commit `{comparison['gpu_commit'][:12]}`, `fidelity.py gpu`. "
-              f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity.py emulated`. All rows are in "
-              "`comparison.json`.", "",
+              f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity.py emulated`. All rows are "
+              "in `comparison.json`.", "",
               "## Passes that no instruction makes", "",
               "Of shared memory, the counts above are those of the instructions. The memory unit has a counter of its "
-              "own, which is what Nsight Compute shows first, and which counts more in these variants, and not the same "
-              "each time:", "",
+              "own, which is what Nsight Compute shows first, and which counts more in these variants, and not the "
+              "same each time:", "",
               "| variant | counter | by instruction | by the unit |", "| --- | --- | --- | --- |"]
     lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['gpu']:,} | {row['by_unit']:,} |"
               for row in rows if row.get("by_unit", row["gpu"]) != row["gpu"]]
-    lines += ["", "The same in kernels that do one thing (`tests/emulator/repeated_passes.cu`): in two blocks a warp "
-              "stores, or loads, 1024 times without bank conflicts, and something else uses shared memory meanwhile.",
+    lines += ["", "## One thing at a time", "",
+              "In two blocks a warp stores, or loads, 1024 times without bank conflicts, and something else uses "
+              "shared memory meanwhile (`tests/emulator/repeated_passes.cu`):",
               "", "| a warp | beside | by instruction | by the unit | lost arbitrations | banks written |",
               "| --- | --- | --- | --- | --- | --- |"]
     for row in passes["rows"]:
