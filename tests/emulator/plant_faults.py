@@ -231,8 +231,8 @@ def read_partial(path, context):
     """What an interrupted run found out: of the unchanged programs, and rows of mutants."""
     first, *rows = [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
     for key, value in context.items():
-        if first[key] != value:
-            raise SystemExit(f"{path} cannot be gone on with: its {key} is {first[key]}, this is {value}")
+        if first.get(key) != value:
+            raise SystemExit(f"{path} cannot be gone on with: its {key} is {first.get(key)}, this is {value}")
     return first["clean"], {identity(row): row for row in rows}
 
 
@@ -375,7 +375,8 @@ def main():
         sub.add_argument("--stage", action="append", help="only this stage; may be given again")
         sub.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
         sub.add_argument("--out", type=pathlib.Path, required=True)
-    steps.choices["gpu"].add_argument("--logs", type=pathlib.Path, help="keep programs and logs in this empty folder, a new one with --resume")
+    steps.choices["gpu"].add_argument("--logs", type=pathlib.Path,
+                                      help="keep programs and logs in this empty folder, a new one with --resume")
     steps.choices["gpu"].add_argument("--resume", action="store_true", help="go on with OUT.partial")
     sub = steps.add_parser("table")
     sub.add_argument("emulated", type=pathlib.Path)

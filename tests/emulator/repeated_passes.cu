@@ -9,10 +9,13 @@
 #include <cstdio>
 #include <span>
 
+#include "attention/cuda_check.hpp"
+#include "attention/device.hpp"
+#include "attention/device_buffer.hpp"
+#include "attention/error.hpp"
 #include "attention/hopper.cuh"
 #include "attention/launch.hpp"
 #include "attention/ptx.cuh"
-#include "attention/stage.hpp"
 
 namespace {
 
@@ -133,17 +136,21 @@ const Case kCases[] = {
 }  // namespace
 
 int main() {
-  unsigned char* gmem = nullptr;
-  cudaError_t status = cudaMalloc(&gmem, kTileBytes);
-  for (const Case& one : kCases) {
-    if (status != cudaSuccess) break;
-    std::printf("case: %s beside %s\n", one.access, one.beside);  // fidelity.py reads this
-    std::fflush(stdout);
-    const cudaLaunchAttribute cluster[] = {clusters_of(2)};
-    status =
-        launch_with(std::span(cluster), one.kernel, dim3(2), dim3(kThreads), sizeof(Smem), nullptr, gmem);
-    if (status == cudaSuccess) status = cudaDeviceSynchronize();
-  }
-  if (status != cudaSuccess) std::fprintf(stderr, "error: %s\n", cudaGetErrorString(status));
-  return status == cudaSuccess ? 0 : 1;
+  return run_program([] {
+    const Device device = current_device();
+    if (device.compute_capability != 90) {
+      throw InvalidInput(device.name +
+                         " has no copy engine, clusters or wgmma; this needs compute capability 9.0");
+    }
+    DeviceBuffer<unsigned char> gmem(kTileBytes, RawDeviceBuffer::Guards::none);
+    for (const Case& one : kCases) {
+      std::printf("case: %s beside %s\n", one.access, one.beside);  // fidelity.py reads this
+      std::fflush(stdout);
+      const cudaLaunchAttribute cluster[] = {clusters_of(2)};
+      CUDA_CHECK(launch_with(std::span(cluster), one.kernel, dim3(2), dim3(kThreads), sizeof(Smem), nullptr,
+                             gmem.data()));
+      CUDA_CHECK(cudaDeviceSynchronize());
+    }
+    return ExitCode::right;
+  });
 }
