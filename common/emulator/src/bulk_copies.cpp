@@ -105,23 +105,14 @@ void issue(BulkCopy copy) {
     Worker& block = worker.block_of_cluster(unsigned(__builtin_ctz(ranks)), copy.site);
     if (block.tracer) block.tracer->bulk_issued(copy.to, int(copy.bytes), copy.pc, &block == &worker);
   }
-  worker.bulk_copies.push_back(std::move(copy));
-}
-
-// What of a box is inside the tensor, in bytes.
-std::size_t bytes_inside(const TensorMap& map, TileIndex at) {
-  std::size_t bytes = 0;
-  for (int panel = 0; panel < map.box_panels; ++panel) {
-    for (int row = 0; row < map.box_rows; ++row) {
-      if (map.row_at(at.panel + panel, std::int64_t(at.row) + row, at.head)) bytes += TensorMap::kPanelBytes;
+  if (worker.tracer) {
+    if (copy.kind == BulkCopy::Kind::value) {
+      worker.tracer->count_lane(EventKind::remote_store, copy.site);
+    } else {
+      worker.tracer->count(worker.current->warp(), EventKind::bulk_load, copy.site, 1, copy.bytes);
     }
   }
-  return bytes;
-}
-
-void count(EventKind kind, Site site, std::size_t bytes) {
-  Worker& worker = *current_worker;
-  if (worker.tracer) worker.tracer->count(worker.current->warp(), kind, site, 1, bytes);
+  worker.bulk_copies.push_back(std::move(copy));
 }
 
 void store_tile(Worker& worker, const BulkStore& store) {
@@ -180,7 +171,6 @@ void bulk_load(void* to, const void* from, unsigned bytes, std::uint64_t* barrie
            text("a bulk copy of %u bytes from %p, which are not both multiples of 16", bytes, from));
   }
   check_global(static_cast<const char*>(from), bytes, site);
-  count(EventKind::bulk_load, site, bytes);
   issue({.kind = BulkCopy::Kind::line,
          .site = site,
          .pc = pc,
@@ -198,7 +188,6 @@ void tile_load(void* to, const CUtensorMap* map, TileIndex at, std::uint64_t* ba
                Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   const TensorMap& contents = checked_map(map, at, site);
-  count(EventKind::bulk_load, site, contents.box_bytes());
   issue({.kind = BulkCopy::Kind::tile,
          .site = site,
          .pc = pc,
@@ -236,7 +225,6 @@ void store_async(std::uint32_t to, const void* value, int bytes, std::uint32_t b
                    .at = {},
                    .value = {}};
   std::memcpy(copy.value, value, std::size_t(bytes));
-  if (worker.tracer) worker.tracer->count_lane(EventKind::remote_store, site);
   issue(copy);
 }
 
@@ -251,8 +239,14 @@ void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site sit
   }
   const TensorMap& contents = checked_map(map, at, site);
   const std::ptrdiff_t offset = checked_offset(from, contents.box_bytes(), kSwizzleBytes, site);
-  count(EventKind::bulk_store, site, bytes_inside(contents, at));
-  if (worker.tracer) worker.tracer->bulk_store_issued(offset, int(contents.box_bytes()));
+  if (worker.tracer) {
+    std::size_t bytes_inside = 0;
+    for_each_chunk(contents, at, offset, [&](std::ptrdiff_t, const char* gmem) {
+      if (gmem) bytes_inside += 16;
+    });
+    worker.tracer->count(worker.current->warp(), EventKind::bulk_store, site, 1, bytes_inside);
+    worker.tracer->bulk_store_issued(offset, int(contents.box_bytes()));
+  }
   worker.bulk_stores.push_back(
       {worker.current->linear, worker.current->bulk_groups, site, pc, offset, contents, at});
 }
