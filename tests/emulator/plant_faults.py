@@ -34,6 +34,7 @@ import threading
 COMMON = pathlib.Path(__file__).resolve().parents[2] / "common"
 sys.path[:0] = [str(COMMON), str(COMMON / "emulator")]
 from fidelity import commit, gpu_name
+from json_lines import why_not_gone_on_with, write_rows
 from rebuild import Source, emulated_libraries, gpu_program, run, sources_of
 
 # What a mutant does without. Each is a whole statement.
@@ -230,9 +231,9 @@ def identity(row):
 def read_partial(path, context):
     """What an interrupted run found out: of the unchanged programs, and rows of mutants."""
     first, *rows = [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
-    for key, value in context.items():
-        if first.get(key) != value:
-            raise SystemExit(f"{path} cannot be gone on with: its {key} is {first.get(key)}, this is {value}")
+    reason = why_not_gone_on_with(path, first, context)
+    if reason:
+        raise SystemExit(reason)
     return first["clean"], {identity(row): row for row in rows}
 
 
@@ -259,10 +260,7 @@ def record_gpu(build, mutants, jobs, logs, partial, resume):
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         programs = dict(zip(left, pool.map(lambda i: gpu_build(build, mutants[i], folder / str(i)), left)))
         clean = clean or clean_reports(build, mutants, sources, pool, folder)
-    rows = ({**context, **stages, "clean": clean}, *known.values())
-    new = partial.with_name(partial.name + ".new")
-    new.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(new, partial)
+    write_rows(partial, [{**context, **stages, "clean": clean}, *known.values()])
 
     one_at_a_time = threading.Lock()
     with partial.open("a") as file:

@@ -6,17 +6,9 @@ and in a whole log what was timed once more, in rounds.
 
 import dataclasses
 import json
-import os
 import statistics
 
 from space import BadInput
-
-
-def write_rows(path, rows):
-    """Whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(new, path)
 
 
 def read_rows(path):

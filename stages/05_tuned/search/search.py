@@ -37,6 +37,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "common"), str(ROOT / "common" / "emulator
 import log
 import rebuild
 from fidelity import commit, gpu_name
+from json_lines import why_not_gone_on_with, write_rows
 from searches import GENERATION, Evolution, Search, run_searches
 from space import BadInput
 from trial import Trial, check_trial, compile_trial, first_error, time_trial
@@ -144,9 +145,10 @@ def context_of(name, space, source, budget, seed, command):
 def read_partial(path, context, space):
     """What is known of an interrupted search: trials by search and settings, and the source's times."""
     first, source, *rows = log.read_rows(path)
-    for key, value in context.items():
-        if key not in ("budget", "commit", "command", "date") and first.get(key) != value:
-            raise BadInput(f"{path} cannot be gone on with: its {key} was {first.get(key)}, this is {value}")
+    lasting = {key: value for key, value in context.items() if key not in ("budget", "commit", "command", "date")}
+    reason = why_not_gone_on_with(path, first, lasting)
+    if reason:
+        raise BadInput(reason)
     trials = [Trial.of_row(row, space) for row in rows]
     return {(trial.search, trial.settings): trial for trial in trials}, source["median_us_by_generation"]
 
@@ -196,7 +198,7 @@ class Run:
             self.source_us.append(self.known_source_us[len(self.source_us)])
         else:
             self.source_us.append(self.time_source())
-        log.write_rows(self.partial, self.rows())
+        write_rows(self.partial, self.rows())
         print(", ".join(f"{search.name}: {search.counted()} trials, best "
                         f"{min(map(Trial.time_us, search.trials)):.4g} us" for search in self.searches) +
               f"; the source {self.source_us[-1]:.4g} us", flush=True)
@@ -247,7 +249,7 @@ def run_both(name, space, build, budget, seed, out, jobs, command, resume=False,
                           f"{trial.notes.get('why')}", file=sys.stderr)
             return False
         run_searches(run.searches, budget, run.evaluate)
-        log.write_rows(out, run.rows() + run.last_rounds())
+        write_rows(out, run.rows() + run.last_rounds())
     partial.unlink()
     return True
 

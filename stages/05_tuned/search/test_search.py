@@ -261,7 +261,7 @@ class Logs(unittest.TestCase):
 
     def write(self, rows):
         path = self.folder / "log.jsonl"
-        log.write_rows(path, rows)
+        search.write_rows(path, rows)
         return path
 
     def test_a_trial_comes_back_from_its_row(self):
