@@ -96,12 +96,11 @@ TEST_CASE("a maximum of the first keys that later ones surpass, by little and by
       }
       const reference::Expected expected = reference::expect(problem, inputs);
       Session session(problem, inputs);
-      for (const char* name : {"exchange", "lazy_max", "persistent"}) {
-        const Variant& variant = variant_named(name);
+      for (const Variant& variant : this_stage().variants) {
         if (!check_support(variant, problem, current_device()).ok) continue;
         const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
-        INFO(name << " on " << describe(problem) << ", grown by " << growth << " from key " << first_grown
-                  << ": " << comparison.message);
+        INFO(variant.name << " on " << describe(problem) << ", grown by " << growth << " from key "
+                          << first_grown << ": " << comparison.message);
         CHECK(comparison.ok);
       }
     }

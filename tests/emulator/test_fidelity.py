@@ -117,6 +117,7 @@ class Records(unittest.TestCase):
             alone = rows[access, "nothing"]
             self.assertEqual(alone[access], 2048)
             self.assertEqual(alone[f"{access}_by_unit"], 2048)
+        self.assertTrue(any(("none", beside) in rows for access, beside in rows if access == "stores"))
         for (access, beside), row in rows.items():
             if access == "none":
                 self.assertEqual((row["stores_by_unit"], row["loads_by_unit"]), (0, 0), beside)
