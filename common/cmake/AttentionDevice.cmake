@@ -44,17 +44,21 @@ else()
 endif()
 target_include_directories(attention_device INTERFACE ${PROJECT_SOURCE_DIR}/common/include)
 
-# attention_kernels(NAME SOURCE...): a library of CUDA source files. With nvcc, a static library. On the
+# attention_kernels(NAME [TRACED_ON_DEMAND] SOURCE...): a library of CUDA source files. With nvcc, a static library. On the
 # emulated device two shared libraries of one file name: the plain one, and a traced one (every access to memory
 # reported to the emulator) in lib/traced. The dynamic linker picks: the emulator restarts a program with
 # LD_LIBRARY_PATH=lib/traced where tracing is asked for, so one program serves both. Shared libraries also give
 # each set of kernels a thread-local segment of its own, which is the static shared memory of its blocks.
+# The traced library is built with the plain one, or with TRACED_ON_DEMAND only where something depends on
+# <NAME>_traced.
 function(attention_kernels name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TRACED_ON_DEMAND" "" "")
+  set(sources ${arg_UNPARSED_ARGUMENTS})
   if(ATTENTION_DEVICE STREQUAL "gpu")
-    add_library(${name} STATIC ${ARGN})
+    add_library(${name} STATIC ${sources})
     target_link_libraries(${name} PUBLIC attention::device)
   else()
-    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
+    set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX)
     set(flavours plain traced)
     if(ATTENTION_SANITIZE)
       set(flavours plain)  # a compiler has hooks for one kind of checker at a time
@@ -64,13 +68,15 @@ function(attention_kernels name)
       if(flavour STREQUAL "traced")
         set(target ${name}_traced)
       endif()
-      add_library(${target} SHARED ${ARGN})
+      add_library(${target} SHARED ${sources})
       target_link_libraries(${target} PUBLIC attention::device PRIVATE attention_emulator_${flavour}_kernels)
     endforeach()
     if(NOT ATTENTION_SANITIZE)
       set_target_properties(${name}_traced PROPERTIES
         OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/traced)
-      add_dependencies(${name} ${name}_traced)
+      if(NOT arg_TRACED_ON_DEMAND)
+        add_dependencies(${name} ${name}_traced)
+      endif()
     endif()
   endif()
 endfunction()

@@ -1,34 +1,51 @@
-# attention_stage(): everything that a stage's folder makes, from its kernel.cu, stage.cpp and optional test.cpp and
-# test_counters.cpp (what only the emulated device can show):
-#   kernels_<stage>      its device code
-#   <stage>              its program, bin/<stage>
-#   test_<stage>         the conformance suite and its own test.cpp, as ctest tests labelled <stage>
+# attention_stage(NAMESPACE <name> [KERNELS <stem>...] [HOPPER <stem>...] [CHOOSES_FROM <stage>...]): everything that a
+# stage's folder makes:
+#   kernels_<stage>_<stem>   the device code of <stem>.cu, a library of its own; one file a variant
+#   traced_<stage>           on the emulated device, the same with every access to memory reported
+#   <stage>                  its program, bin/<stage>
+#   test_<stage>             the conformance suite and its own test.cpp, as ctest tests labelled <stage>
 # The folder's name is the stage's name; stage.cpp defines `const Stage stage` in the namespace given as NAMESPACE
-# inside attention: attention_stage(NAMESPACE naive).
+# inside attention: attention_stage(NAMESPACE naive KERNELS unfused one_pass). Optional are test.cpp and
+# test_counters.cpp (what only the emulated device can show).
 #
-# HOPPER names further CUDA sources, those that include attention/hopper.cuh. A GPU build compiles them for sm_90a
-# alone, whatever else it is for; the stage's `supports` refuses other GPUs in words.
+# HOPPER names the CUDA sources that include attention/hopper.cuh. A GPU build compiles them for sm_90a alone, whatever
+# else it is for; the stage's `supports` refuses other GPUs in words.
+# CHOOSES_FROM names stages whose variants this one calls.
 
 function(attention_stage)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "HOPPER")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "KERNELS;HOPPER;CHOOSES_FROM")
   get_filename_component(stage ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set_property(GLOBAL APPEND PROPERTY attention_stages ${stage})
   set_property(GLOBAL APPEND PROPERTY attention_namespaces ${arg_NAMESPACE})
-  set(cuda_sources kernel.cu ${arg_HOPPER})
-  list(TRANSFORM cuda_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
-  set_property(GLOBAL PROPERTY attention_cuda_sources_${stage} ${cuda_sources})  # for tests/evidence
 
-  attention_kernels(kernels_${stage} kernel.cu)
-  add_library(stage_${stage} OBJECT stage.cpp)
-  target_link_libraries(stage_${stage} PUBLIC attention_harness kernels_${stage})
-  if(arg_HOPPER)
-    attention_kernels(hopper_${stage} ${arg_HOPPER})
-    if(ATTENTION_DEVICE STREQUAL "gpu")
-      set_target_properties(hopper_${stage} PROPERTIES CUDA_ARCHITECTURES 90a-real)
+  add_library(stage_${stage} STATIC stage.cpp)
+  target_link_libraries(stage_${stage} PUBLIC attention_harness)
+  set(cuda_sources "")
+  foreach(stem IN LISTS arg_KERNELS arg_HOPPER)
+    set(kernels kernels_${stage}_${stem})
+    attention_kernels(${kernels} TRACED_ON_DEMAND ${stem}.cu)
+    target_link_libraries(stage_${stage} PUBLIC ${kernels})
+    list(APPEND cuda_sources ${CMAKE_CURRENT_SOURCE_DIR}/${stem}.cu)
+    if(stem IN_LIST arg_HOPPER)
+      target_link_libraries(${kernels} PUBLIC attention_harness)  # it makes tensor maps
+      if(ATTENTION_DEVICE STREQUAL "gpu")
+        set_target_properties(${kernels} PROPERTIES CUDA_ARCHITECTURES 90a-real)
+      endif()
     endif()
-    target_link_libraries(hopper_${stage} PUBLIC attention_harness)
-    target_link_libraries(stage_${stage} PUBLIC hopper_${stage})
-  endif()
+    if(ATTENTION_DEVICE STREQUAL "gpu")
+      # Accumulators fill nearly all registers; one too many would go to memory. The build says so.
+      target_compile_options(${kernels} PRIVATE
+        $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=--warn-on-spills,--warn-on-local-memory-usage>)
+    endif()
+  endforeach()
+  set_property(GLOBAL PROPERTY attention_cuda_sources_${stage} ${cuda_sources})  # for the evidence
+  attention_traced_stage(${stage} ${arg_KERNELS} ${arg_HOPPER})
+  foreach(other IN LISTS arg_CHOOSES_FROM)
+    target_link_libraries(stage_${stage} PUBLIC stage_${other})
+    if(TARGET traced_${stage})
+      add_dependencies(traced_${stage} traced_${other})
+    endif()
+  endforeach()
 
   attention_registry(${stage} "${arg_NAMESPACE}")
   add_executable(${stage} ${PROJECT_SOURCE_DIR}/common/src/main.cpp registry_${stage}.cpp)
@@ -44,8 +61,22 @@ function(attention_stage)
   endif()
   add_executable(test_${stage} ${tests} registry_${stage}.cpp)
   target_link_libraries(test_${stage} PRIVATE stage_${stage} attention_test_main)
+  if(TARGET traced_${stage})
+    add_dependencies(test_${stage} traced_${stage})
+  endif()
   attention_discover_tests(test_${stage} ${stage} LABELS ${stage} DEVICE)
   attention_memory_tests(${stage})
+endfunction()
+
+# Target traced_<stage>: the traced flavour of a stage's kernels, which programs need for --profile and --check-memory.
+function(attention_traced_stage stage)
+  if(NOT ATTENTION_DEVICE STREQUAL "emulated" OR ATTENTION_SANITIZE)
+    return()
+  endif()
+  add_custom_target(traced_${stage})
+  foreach(stem IN LISTS ARGN)
+    add_dependencies(traced_${stage} kernels_${stage}_${stem}_traced)
+  endforeach()
 endfunction()
 
 # On the emulated device, every variant of a stage with every access to memory checked: races, uninitialised and stray
@@ -64,16 +95,28 @@ function(attention_memory_tests stage)
   endforeach()
 endfunction()
 
-# The program `ladder`: the shared main linked to every stage.
-function(attention_ladder)
+# attention_every_stage(TARGET): links an executable to every stage, in ladder order.
+function(attention_every_stage target)
   get_property(stages GLOBAL PROPERTY attention_stages)
   get_property(namespaces GLOBAL PROPERTY attention_namespaces)
-  attention_registry(ladder "${namespaces}")
-  add_executable(ladder common/src/main.cpp registry_ladder.cpp)
-  target_link_libraries(ladder PRIVATE attention_runner)
+  attention_registry(${target} "${namespaces}")
+  target_sources(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/registry_${target}.cpp)
   foreach(stage IN LISTS stages)
-    target_link_libraries(ladder PRIVATE stage_${stage})
+    target_link_libraries(${target} PRIVATE stage_${stage})
   endforeach()
+endfunction()
+
+# The program `ladder`, the shared main linked to every stage; and the test that steps between variants are small.
+function(attention_ladder)
+  add_executable(ladder ${PROJECT_SOURCE_DIR}/common/src/main.cpp)
+  target_link_libraries(ladder PRIVATE attention_runner)
+  attention_every_stage(ladder)
+
+  add_executable(test_steps ${PROJECT_SOURCE_DIR}/tests/test_steps.cpp)
+  target_link_libraries(test_steps PRIVATE attention_test_main)
+  target_compile_definitions(test_steps PRIVATE ATTENTION_STAGES="${PROJECT_SOURCE_DIR}/stages")
+  attention_every_stage(test_steps)
+  attention_discover_tests(test_steps steps LABELS steps)
 endfunction()
 
 # Writes registry_<name>.cpp, the definition of attention::registry() for the stages of these namespaces.

@@ -2,7 +2,7 @@
 
 namespace attention::naive {
 
-// Defined in kernel.cu.
+// Each in a file of its name.
 LaunchFunction unfused, one_pass;
 WorkspaceFunction unfused_workspace_bytes;
 
@@ -10,13 +10,14 @@ namespace {
 
 constexpr Variant kVariants[] = {
     {.name = "unfused",
-     .idea = "three launches, one thread an element, scores in global memory",
+     .idea = "three launches, one thread per element, scores in global memory",
      .techniques = {Technique::custom_kernel},
      .launch = unfused,
      .supports = supports_usual_shapes,
      .workspace_bytes = unfused_workspace_bytes},
     {.name = "one_pass",
-     .idea = "one launch, one warp a query row, running maximum and sum",
+     .idea = "one launch, one warp per query row, running maximum and sum",
+     .rewrite = "three launches become one, with other work for each thread",
      .techniques = {Technique::custom_kernel, Technique::coalesced_access},
      .launch = one_pass,
      .supports = supports_usual_shapes},
@@ -26,6 +27,6 @@ constexpr Variant kVariants[] = {
 
 extern const Stage stage;
 const Stage stage = {
-    .name = "01_naive", .title = "the formula, one thread an element", .variants = kVariants};
+    .name = "01_naive", .title = "the formula, one thread per element", .variants = kVariants};
 
 }  // namespace attention::naive

@@ -20,6 +20,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "attention/constants.hpp"
 #include "attention/half_pair.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
@@ -81,7 +82,6 @@ using SplitTile = Tile<2, 1, 4, kHeadDim <= 64 ? 64 : 32, 1>;
 
 constexpr int kChunkHalves =
     8;  // 16 bytes: what a lane copies at once, and a row of one of ldmatrix's matrices
-constexpr float kLog2E = 1.4426950408889634f;
 // Start of a running maximum: below any score of finite halves (65504^2 * 128 < 1e12), and finite, so that a
 // masked score, -inf, minus it is -inf and not NaN.
 constexpr float kLowest = -1e30f;
@@ -151,7 +151,7 @@ __device__ inline void raise_maximum(const float (&s)[kRowTiles][kSTiles][4],
     }
   }
   // Any m_i near the maximum gives the same quotient, so small steps need no rescaling.
-  if (Idea::kLeanLoop && !__any_sync(kWholeWarp, moved)) return;
+  if (Idea::kLeanLoop && !__any_sync(kFullMask, moved)) return;
   for (int r = 0; r < kRowTiles; ++r) {
     for (int h = 0; h < 2; ++h) {
       const float step = m_i[r][h] - m_new[r][h];
@@ -254,7 +254,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
 
   const int lane_id = threadIdx.x % 32;
   // By a shuffle, so that the compiler knows it to be one for all lanes, and what depends on it uniform.
-  const int warp_id = __shfl_sync(kWholeWarp, threadIdx.x / 32, 0);
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);
   const int warp_q = warp_id % T::kRowWarps * T::kWarpQ;    // first row of the warp in the block's tile
   const int warp_kv = warp_id / T::kRowWarps * T::kWarpKv;  // first key of the warp in every tile
   // Last rows first: under a causal mask they see most keys, and long blocks must not start last.
@@ -289,13 +289,13 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
   // [prologue]
   copy_tile<Idea, kHeadDim, T::kBlockQ, T::kThreads>(q_smem, q_gmem, block_q, p.seq_q);
   if constexpr (kStages > 1) {
-    cp_async_commit();
+    cp_async_commit_group();
 #pragma unroll
     for (int tile = 0; tile < kStages - 1; ++tile) {
       if (tile < tiles) copy_k(tile, tile);
-      cp_async_commit();
+      cp_async_commit_group();
       if (tile < tiles) copy_v(tile, tile);
-      cp_async_commit();
+      cp_async_commit_group();
     }
   }
 
@@ -313,14 +313,14 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
     ldmatrix_x4(frag, q_smem + (warp_q + 16 * r) * kHeadDim + qv_offset[k]);
   };
   if constexpr (kHoldQ) {
-    cp_async_wait<2 * (kStages - 1)>();  // all but the groups of K and V: Q is here
+    cp_async_wait_group<2 * (kStages - 1)>();  // all but the groups of K and V: Q is here
     __syncthreads();
     for (int r = 0; r < T::kRowTiles; ++r) {
 #pragma unroll
       for (int k = 0; k < kKSteps; ++k) load_q(r, k, q_frag[r][k]);
     }
   }
-  const float scale = Idea::kLeanLoop ? p.scale * kLog2E : 1.f;
+  const float scale = Idea::kLeanLoop ? p.scale * kLog2e : 1.f;
 
   float o_frag[T::kRowTiles][kOTiles + 1][4] = {};  // the last tile: row sums of P
   float m_i[T::kRowTiles][2];                       // largest score so far, scaled
@@ -332,21 +332,21 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
     // [pipeline]
     if constexpr (kStages > 1) {
       // Groups were committed in the order K, V, tile after tile; all but the last so many are complete.
-      cp_async_wait<2 * (kStages - 1) - 1>();
+      cp_async_wait_group<2 * (kStages - 1) - 1>();
       __syncthreads();  // every thread's part of K is here, and all are done with the tile before
       const int next = tile + kStages - 1;
       const int next_stage = stage == 0 ? kStages - 1 : stage - 1;
       if (next < tiles) copy_k(next, next_stage);
-      cp_async_commit();
+      cp_async_commit_group();
       if (next < tiles) copy_v(next, next_stage);
-      cp_async_commit();
+      cp_async_commit_group();
     } else {
       if (tile > 0) __syncthreads();  // all are done with the tile before
       copy_k(tile, 0);
       copy_v(tile, 0);
       if constexpr (Idea::kAsyncCopy) {
-        cp_async_commit();
-        cp_async_wait<0>();
+        cp_async_commit_group();
+        cp_async_wait_group<0>();
       }
       __syncthreads();
     }
@@ -385,7 +385,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm) fused_kernel(Pro
     // [scores]
 
     if constexpr (kStages > 1) {
-      cp_async_wait<2 * (kStages - 1)>();
+      cp_async_wait_group<2 * (kStages - 1)>();
       __syncthreads();  // every thread's part of V is here
     }
     if (!any_visible) continue;

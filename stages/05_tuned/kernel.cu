@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "attention/constants.hpp"
 #include "attention/half_pair.cuh"
 #include "attention/indexing.cuh"
 #include "attention/launch.hpp"
@@ -34,7 +35,6 @@ constexpr int kBlockQ = 16 * kRowGroups;
 constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
 constexpr int kGroupThreads = 32 * kRowGroups;
 constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
-constexpr float kLog2e = 1.4426950408889634f;
 constexpr int kCombineThreads = 128;
 
 // [ideas]
@@ -109,7 +109,7 @@ __device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, i
     const bool inside = row < rows;
     cp_async_16(smem + swizzled<kHeadDim>(row, chunk), inside ? gmem + i * 8 : gmem, inside ? 16 : 0);
   }
-  cp_async_commit();
+  cp_async_commit_group();
 }
 
 // Two neighbouring halves of a row of Q, or zeros for a row past the end.
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
       visible_keys(p, first_row + row_group * 16);                     // what every row of the warp sees, ...
   const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;  // ... if all its rows exist
 
-  if constexpr (Idea::kDependent) grid_dependency_wait();
+  if constexpr (Idea::kDependent) griddepcontrol_wait();
 
   // [q_first]
   // Q first: its loads would queue behind 128 KB of K and V.
@@ -183,10 +183,10 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
                                      group_thread);
     copy_rows_async<kHeadDim, kKeys>(v_smem, v_gmem + size_t(first_key) * kHeadDim, p.seq_kv - first_key,
                                      group_thread);
-    if constexpr (Idea::kDependent) grid_dependency_launch();
+    if constexpr (Idea::kDependent) griddepcontrol_launch_dependents();
 
     // [scores]
-    cp_async_wait<1>();  // K is here, V may still be on its way
+    cp_async_wait_group<1>();  // K is here, V may still be on its way
     bar_sync(barrier_id, kGroupThreads);
     float s_frag[kSTiles][4] = {};
     for (int k = 0; k < kKSteps; ++k) {
@@ -239,7 +239,7 @@ __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tenso
     // [softmax]
 
     // [output]
-    cp_async_wait<0>();
+    cp_async_wait_group<0>();
     bar_sync(barrier_id, kGroupThreads);
     for (int k = 0; k < kKeys / 16; ++k) {
       // Exponentials of 16 keys, just before they are needed: they run beside the products of the 16 before.

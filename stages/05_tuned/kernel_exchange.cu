@@ -80,8 +80,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // The same in all lanes, and by the shuffle the compiler knows it: the copy engine takes its operands from
   // registers of the whole warp.
-  const auto uniform = [](int value) { return __shfl_sync(kWholeWarp, value, 0); };
-  const unsigned rank = cluster_rank();
+  const auto uniform = [](int value) { return __shfl_sync(kFullMask, value, 0); };
+  const unsigned rank = cluster_ctarank();
   const int row_blocks = (p.seq_q + kBlockQ - 1) / kBlockQ, item = blockIdx.x / kClusterSize;
   const int head = uniform(item / row_blocks);
   const int first_row = uniform((item - head * row_blocks) * kBlockQ);
@@ -92,13 +92,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first_key = member * kGroupKeys;
   if (head >= p.batch * p.heads) {
     // Nothing to do but to keep the SM from the next call's blocks, until the call before has left it.
-    grid_dependency_launch();
-    grid_dependency_wait();
+    griddepcontrol_launch_dependents();
+    griddepcontrol_wait();
     return;
   }
 
   // [load]
-  if (block_warp == 0 && elect_one()) {
+  if (block_warp == 0 && elect_sync()) {
     mbarrier_init(&smem.q_full, 1);
     for (int group = 0; group < kWarpgroups; ++group) {
       for (int half_tile = 0; half_tile < 2; ++half_tile) mbarrier_init(&smem.k_full[group][half_tile], 1);
@@ -108,17 +108,17 @@ __global__ void __launch_bounds__(kThreads, 2)
         mbarrier_init(&smem.stats_full[group][w], 2);
       }
     }
-    mbarrier_init_fence();
-    mbarrier_arrive_expect(&smem.q_full, kQBytes);
+    fence_mbarrier_init();
+    mbarrier_arrive_expect_tx(&smem.q_full, kQBytes);
     for (int group = 0; group < kWarpgroups; ++group) {
       for (int half_tile = 0; half_tile < 2; ++half_tile) {
-        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+        mbarrier_arrive_expect_tx(&smem.k_full[group][half_tile], kHalfBytes);
       }
-      mbarrier_arrive_expect(&smem.v_full[group], 2 * kHalfBytes);
+      mbarrier_arrive_expect_tx(&smem.v_full[group], 2 * kHalfBytes);
       for (int w = 0; w < kGroupWarps; ++w) {
         // From the other block, whose stores count bytes.
-        mbarrier_arrive_expect(&smem.parts_full[group][w], kWarpgroups * sizeof(Smem::Mail::parts[0]));
-        mbarrier_arrive_expect(&smem.stats_full[group][w], kWarpgroups * sizeof(Smem::Mail::stats[0]));
+        mbarrier_arrive_expect_tx(&smem.parts_full[group][w], kWarpgroups * sizeof(Smem::Mail::parts[0]));
+        mbarrier_arrive_expect_tx(&smem.stats_full[group][w], kWarpgroups * sizeof(Smem::Mail::stats[0]));
       }
     }
   }
@@ -128,8 +128,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   cluster_arrive_relaxed();
   cluster_wait();
   if (block_warp == kThreads / 32 - 1) {  // by search; the first warp has made the barriers
-    if (elect_one()) {
-      grid_dependency_wait();
+    if (elect_sync()) {
+      griddepcontrol_wait();
       // In the order of need. The first warpgroup has all its keys before the second has any: the two then do
       // not want the same unit at the same time.
       tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     __syncwarp();  // wgmma wants the warp together
   }
-  grid_dependency_launch();
+  griddepcontrol_launch_dependents();
   __syncthreads();  // cheaper to wait at than an mbarrier, while the launch before runs on the same SM
   // [load]
 
@@ -160,10 +160,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     mbarrier_wait(&smem.k_full[warpgroup][half_tile], 0);
     wgmma_fence();
     for (int k = 0; k < kHeadDim / 16; ++k) {
-      wgmma(s[half_tile], wgmma_advance(wgmma_tile(smem.q), 32 * k),
-            wgmma_advance(wgmma_tile(smem.k[warpgroup]), half_tile * kHalfBytes + 32 * k), k > 0);
+      wgmma(s[half_tile], wgmma_advance(wgmma_descriptor(smem.q), 32 * k),
+            wgmma_advance(wgmma_descriptor(smem.k[warpgroup]), half_tile * kHalfBytes + 32 * k), k > 0);
     }
-    wgmma_commit();
+    wgmma_commit_group();
   };
   mbarrier_wait(&smem.q_full, 0);
   scores(0);
@@ -198,12 +198,12 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // [maximum]
   float m_i[2], l_i[2] = {0.f, 0.f};
-  wgmma_wait<Idea::kLazy ? 0 : 1>(s[0]);
+  wgmma_wait_group<Idea::kLazy ? 0 : 1>(s[0]);
   mask(0);
   maximum(0, Idea::kLazy ? kFirstKeys : kHalfKeys, m_i);
   if constexpr (!Idea::kLazy) {
     float second[2];
-    wgmma_wait<0>(s[1]);
+    wgmma_wait_group<0>(s[1]);
     mask(1);
     maximum(kHalfKeys, kGroupKeys, second);
     for (int r = 0; r < 2; ++r) m_i[r] = fmaxf(m_i[r], second[r]);
@@ -233,14 +233,14 @@ __global__ void __launch_bounds__(kThreads, 2)
     wgmma_fence();
     for (int k = 0; k < kHalfKeys / 16; ++k) {
       wgmma<Major::mn>(o, p_frag[half_tile][k],
-                       wgmma_advance(wgmma_tile(smem.v[warpgroup]), half_tile * kHalfBytes + 2048 * k),
+                       wgmma_advance(wgmma_descriptor(smem.v[warpgroup]), half_tile * kHalfBytes + 2048 * k),
                        half_tile + k > 0);
     }
-    wgmma_commit();
+    wgmma_commit_group();
   };
   // No exponential is larger than their sum, so the sum tells whether one may be too large for half. Rare, so
   // that a vote is all it costs. Not `>`: with first scores of -infinity the sum is no number.
-  const auto surpassed = [&] { return __any_sync(kWholeWarp, !(l_i[0] <= kMostSum && l_i[1] <= kMostSum)); };
+  const auto surpassed = [&] { return __any_sync(kFullMask, !(l_i[0] <= kMostSum && l_i[1] <= kMostSum)); };
   // Then the half's own maximum is taken after all. Returns by what all that came before is to be multiplied.
   const auto raise_maximum = [&](int half_tile, float(&factor)[2]) {
     float largest[2];
@@ -265,12 +265,12 @@ __global__ void __launch_bounds__(kThreads, 2)
   products(0);
   const float l_first[2] = {l_i[0], l_i[1]};
   if constexpr (Idea::kLazy) {
-    wgmma_wait<1>(s[1]);  // while the first products run
+    wgmma_wait_group<1>(s[1]);  // while the first products run
     mask(1);
   }
   exponentials(1);
   if constexpr (Idea::kLazy) {
-    wgmma_wait<0>(o);  // they are long done, and O may be multiplied here
+    wgmma_wait_group<0>(o);  // they are long done, and O may be multiplied here
     if (surpassed()) {
       float factor[2];
       raise_maximum(1, factor);
@@ -286,7 +286,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   // [exchange]
   // Maxima and sums go ahead, while the last products run: with them the others work out what every part
   // weighs. To the other block by asynchronous stores, to the other warpgroup of this one by ordinary ones.
-  const std::uint32_t other_block = cluster_address(&smem, rank ^ 1);
+  const std::uint32_t other_block = mapa(&smem, rank ^ 1);
   const auto in_other_block = [&](const void* place) {
     return other_block + std::uint32_t(static_cast<const char*>(place) - reinterpret_cast<char*>(&smem));
   };
@@ -297,13 +297,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   if (lane % 4 < kWarpgroups) {
     const int to = lane % 4;
-    cluster_store_async(in_other_block(&smem.mail[to][warp].stats[member][quad]),
+    st_async(in_other_block(&smem.mail[to][warp].stats[member][quad]),
                         make_float4(m_i[0], m_i[1], l_i[0], l_i[1]),
                         in_other_block(&smem.stats_full[to][warp]));
   }
   __syncwarp();
   if (lane == 0) mbarrier_arrive(&smem.stats_full[sibling][warp]);
-  wgmma_wait<0>(o);
+  wgmma_wait_group<0>(o);
   float inverse[2];
   for (int r = 0; r < 2; ++r) inverse[r] = kWhole || l_i[r] > 0.f ? __fdividef(1.f, l_i[r]) : 0.f;
 
@@ -322,7 +322,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
     for (int to = 0; to < kMembers; ++to) {
       if (to / kWarpgroups == kOwn / kWarpgroups) continue;
-      cluster_store_async(in_other_block(&smem.mail[to % kWarpgroups][warp].parts[kOwn][lane]), part_for(to),
+      st_async(in_other_block(&smem.mail[to % kWarpgroups][warp].parts[kOwn][lane]), part_for(to),
                           in_other_block(&smem.parts_full[to % kWarpgroups][warp]));
     }
     smem.mail[sibling][warp].parts[kOwn][lane] = part_for(kOwn ^ 1);
@@ -389,7 +389,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     // of the second.
     std::uint32_t low = pack(kept[0][2 * r], kept[0][2 * r + 1]);
     std::uint32_t high = pack(kept[1][2 * r], kept[1][2 * r + 1]);
-    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? high : low, 1);
+    const std::uint32_t taken = __shfl_xor_sync(kFullMask, lane % 2 == 0 ? high : low, 1);
     if (lane % 2 == 0) {
       high = taken;
     } else {

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "attention/constants.hpp"
 #include "attention/half_pair.cuh"
 #include "attention/hopper.cuh"
 #include "attention/indexing.cuh"
@@ -67,7 +68,6 @@ static_assert(3 * kConsumerRegisters + kProducerRegisters <= 512);
 constexpr int kTurnBarrier = 1, kStoreBarrier = 5;
 // What K and V of a section of heads may take of L2 (60 MB on an H200).
 constexpr std::size_t kSectionBytes = 32 << 20;
-constexpr float kLog2E = 1.4426950408889634f;
 // Start of a running maximum: below any score of finite halves, and finite, so that a masked score, -inf,
 // minus it is -inf and not NaN.
 constexpr float kLowest = -1e30f;
@@ -149,7 +149,7 @@ struct Ring {
   const CUtensorMap &q_map, &k_map, &v_map;
 
   __device__ void load_q(int slot, const Item& item) const {
-    mbarrier_arrive_expect(&smem.q_full[slot], T::kQBytes);
+    mbarrier_arrive_expect_tx(&smem.q_full[slot], T::kQBytes);
     tma_load(smem.q[slot], &q_map, 0, item.first_row, item.head, &smem.q_full[slot]);
   }
   __device__ void load_k(int n, const Item& item, int tile) const {
@@ -165,18 +165,18 @@ struct Ring {
   static __device__ void load(unsigned char* tile_smem, const CUtensorMap& map, Mbarrier* full,
                               Mbarrier* empty, int n, const Item& item, int tile) {
     mbarrier_wait(empty, n / T::kStages % 2 ^ 1);
-    mbarrier_arrive_expect(full, T::kKvBytes);
+    mbarrier_arrive_expect_tx(full, T::kKvBytes);
     tma_load(tile_smem, &map, 0, tile * T::kBlockKv, item.kv_head, full);
   }
 };
 // [ring]
 
 // [products]
-// S = Q K^T for 64 rows of Q and a tile of K. Starts it; wgmma_wait() ends it.
+// S = Q K^T for 64 rows of Q and a tile of K. Starts it; wgmma_wait_group() ends it.
 template <typename T>
 __device__ __forceinline__ void start_scores(float (&s)[T::kBlockKv / 2], const unsigned char* q_smem,
                                              const unsigned char* k_smem) {
-  const std::uint64_t q_tile = wgmma_tile(q_smem), k_tile = wgmma_tile(k_smem);
+  const std::uint64_t q_tile = wgmma_descriptor(q_smem), k_tile = wgmma_descriptor(k_smem);
   wgmma_fence();
 #pragma unroll
   for (int d = 0; d < T::kHeadDim; d += 16) {
@@ -184,7 +184,7 @@ __device__ __forceinline__ void start_scores(float (&s)[T::kBlockKv / 2], const 
     wgmma(s, wgmma_advance(q_tile, panel * T::kBlockQ * kPanelRowBytes + within_bytes),
           wgmma_advance(k_tile, panel * T::kBlockKv * kPanelRowBytes + within_bytes), d > 0);
   }
-  wgmma_commit();
+  wgmma_commit_group();
 }
 
 // O += P V for a tile of V, likewise.
@@ -192,13 +192,13 @@ template <typename T>
 __device__ __forceinline__ void start_output(float (&o)[T::kHeadDim / 2],
                                              const std::uint32_t (&p_frag)[T::kBlockKv / 16][4],
                                              const unsigned char* v_smem) {
-  const std::uint64_t v_tile = wgmma_tile(v_smem, T::kBlockKv * kPanelRowBytes);
+  const std::uint64_t v_tile = wgmma_descriptor(v_smem, T::kBlockKv * kPanelRowBytes);
   wgmma_fence();
 #pragma unroll
   for (int k = 0; k < T::kBlockKv / 16; ++k) {
     wgmma<Major::mn>(o, p_frag[k], wgmma_advance(v_tile, k * 16 * kPanelRowBytes), true);
   }
-  wgmma_commit();
+  wgmma_commit_group();
 }
 // [products]
 
@@ -241,7 +241,7 @@ __device__ __forceinline__ bool raise_maximum(const float (&s)[T::kBlockKv / 2],
     }
   }
   const bool passed = largest[0] - rows.m_i[0] > slack || largest[1] - rows.m_i[1] > slack;
-  if (!__any_sync(kWholeWarp, passed)) return false;
+  if (!__any_sync(kFullMask, passed)) return false;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const float m_new = fmaxf(rows.m_i[h], warp_reduce_max<4>(largest[h]));
@@ -288,7 +288,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
   constexpr int kQSlots = Smem<Idea, T>::kQSlots;
   auto& smem = *reinterpret_cast<Smem<Idea, T>*>(dynamic_smem);
   const int lane_id = threadIdx.x % 32;
-  const int warp_id = __shfl_sync(kWholeWarp, threadIdx.x / 32, 0);  // visibly the same in all lanes
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);  // visibly the same in all lanes
   const int group = warp_id / 4 - (Idea::kProducer ? 1 : 0);         // -1: the producer's
 
   if (threadIdx.x == 0) {
@@ -302,7 +302,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
       mbarrier_init(&smem.k_empty[slot], 4 * T::kGroups);
       mbarrier_init(&smem.v_empty[slot], 4 * T::kGroups);
     }
-    mbarrier_init_fence();
+    fence_mbarrier_init();
   }
   __syncthreads();
 
@@ -310,7 +310,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
 
   // [producer]
   if (Idea::kProducer && group < 0) {
-    registers_shrink<kProducerRegisters>();
+    setmaxnreg_dec<kProducerRegisters>();
     if (threadIdx.x != 0) return;
     int n = 0, index = blockIdx.x;
     for (int round = 0;; ++round) {
@@ -333,13 +333,13 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     }
   }
   // [producer]
-  if constexpr (Idea::kProducer) registers_grow<kConsumerRegisters>();
+  if constexpr (Idea::kProducer) setmaxnreg_inc<kConsumerRegisters>();
 
   const int group_thread = threadIdx.x % kGroupThreads;
   const int thread_row = group_thread / 32 * 16 + lane_id / 4;  // of the warpgroup's 64; the other is 8 below
   const bool one_of_warp = lane_id == 0, one_of_group = group_thread == 0;
   // A positive scale keeps the order of scores, so it waits for the exponent; any other is applied first.
-  const float scale_log2 = p.scale * kLog2E;
+  const float scale_log2 = p.scale * kLog2e;
   const bool scale_first = !(scale_log2 > 0.f);
   const float exponent_scale = scale_first ? 1.f : scale_log2;
   const float slack = kRescaleSlack / exponent_scale;
@@ -401,7 +401,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
       const float sum = warp_reduce_sum<4>(l_i[h]);
       inverse[h] = sum == 0.f ? 0.f : 1.f / sum;  // 0: a row that sees no key
     }
-    if (one_of_group) bulk_wait_read<0>();  // the last item's rows have left
+    if (one_of_group) cp_async_bulk_wait_group_read<0>();  // the last item's rows have left
     bar_sync(kStoreBarrier + group, kGroupThreads);
     unsigned char* o_smem = smem.o + group * kGroupQ * kPanelRowBytes;
 #pragma unroll
@@ -412,14 +412,14 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
                                         lane_id % 4 * 4) =
           pack(o[j] * inverse[j / 2 % 2], o[j + 1] * inverse[j / 2 % 2]);
     }
-    fence_async_proxy();
+    fence_proxy_async();
     bar_sync(kStoreBarrier + group, kGroupThreads);
     if (one_of_group) {
       for (int panel = 0; panel < T::kHeadDim / kPanel; ++panel) {
         tma_store(o_smem + panel * T::kBlockQ * kPanelRowBytes, &o_map, panel,
                   done.first_row + group * kGroupQ, done.head);
       }
-      bulk_commit();
+      cp_async_bulk_commit_group();
     }
   };
   // [steps]
@@ -437,13 +437,13 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     for (; tile >= 0; --tile, ++n) {
       wait_k(n);
       scores_of(n);
-      wgmma_wait<0>(s);
+      wgmma_wait_group<0>(s);
       release_k(n, tile);
       if (softmax(tile)) multiply(o, rows.correction);
       to_half<T>(p_frag, s);
       wait_v(n);
       start_output<T>(o, p_frag, smem.v[n % T::kStages]);
-      wgmma_wait<0>(o);
+      wgmma_wait_group<0>(o);
       release_v(n);
       if (loads && tile >= T::kStages) {
         ring.load_k(n + T::kStages, item, tile - T::kStages);
@@ -463,7 +463,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     wait_turn();
     scores_of(n);
     pass_turn();
-    wgmma_wait<0>(s);
+    wgmma_wait_group<0>(s);
     release_k(n, tile);
     softmax(tile);
     to_half<T>(p_frag, s);
@@ -479,9 +479,9 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
       start_output<T>(o, p_frag, smem.v[n % T::kStages]);
       pass_turn();
       if constexpr (Idea::kOverlap) {
-        wgmma_wait<1>(s);
+        wgmma_wait_group<1>(s);
       } else {
-        wgmma_wait<0>(s, o);
+        wgmma_wait_group<0>(s, o);
       }
       release_k(n + 1, tile);
       const float l_i[2] = {rows.l_i[0], rows.l_i[1]};
@@ -491,7 +491,7 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
         // Nothing else would keep the compiler from moving the wait up, to before the softmax. A branch that
         // needs the sums does; they are never negative, so it is never taken.
         if (rows.l_i[0] + rows.l_i[1] < 0.f) __syncwarp();
-        wgmma_wait<0>(o);
+        wgmma_wait_group<0>(o);
       }
       release_v(n);
       if (item_ends) {
@@ -506,20 +506,20 @@ __global__ void __launch_bounds__(kThreads<Idea, T>, 1)
     };
     for (;;) {
       // The votes show the compiler that all lanes go the same way: it works out addresses once a warp.
-      while (__any_sync(kWholeWarp, tile > 0)) step(std::false_type(), item);
+      while (__any_sync(kFullMask, tile > 0)) step(std::false_type(), item);
       if constexpr (!Idea::kPersistent) break;
       const Item next = take_item();
-      if (__any_sync(kWholeWarp, next.tiles == 0)) break;
+      if (__any_sync(kFullMask, next.tiles == 0)) break;
       step(std::true_type(), next);
       item = next;
     }
     // [pipelined]
     wait_v(n);
     start_output<T>(o, p_frag, smem.v[n % T::kStages]);
-    wgmma_wait<0>(o);
+    wgmma_wait_group<0>(o);
   }
   store(item, rows.l_i);
-  if (one_of_group) bulk_wait_read<0>();
+  if (one_of_group) cp_async_bulk_wait_group_read<0>();
 }
 
 // [launch]

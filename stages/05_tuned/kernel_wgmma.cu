@@ -105,14 +105,14 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
   Smem<kWarpgroups>& smem = *reinterpret_cast<Smem<kWarpgroups>*>(dynamic_smem);
   const int warpgroup = threadIdx.x / kGroupThreads, group_thread = threadIdx.x % kGroupThreads;
   const int warp = group_thread / 32, lane = threadIdx.x % 32, quad = lane / 4;
-  const unsigned rank = kClusterSize > 1 ? cluster_rank() : 0;
+  const unsigned rank = kClusterSize > 1 ? cluster_ctarank() : 0;
   const int row_blocks = (p.seq_q + kBlockQ - 1) / kBlockQ, item = blockIdx.x / kClusterSize;
   const int first_row = item % row_blocks * kBlockQ;
   const int head = item / row_blocks;
   if (Idea::kDependent && head >= p.batch * p.heads) {
     // Nothing to do but to keep the SM from the next call's blocks, until the call before has left it.
-    grid_dependency_launch();
-    grid_dependency_wait();
+    griddepcontrol_launch_dependents();
+    griddepcontrol_wait();
     return;
   }
   const int first_key = (rank * kWarpgroups + warpgroup) * kGroupKeys;
@@ -128,34 +128,34 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
     }
     mbarrier_init(&smem.received_full, 1);
     mbarrier_init(&smem.received_stats_full, 1);
-    mbarrier_init_fence();
+    fence_mbarrier_init();
     if constexpr (kClusterSize > 1) {
-      mbarrier_arrive_expect(&smem.received_full, sizeof(smem.received));
-      mbarrier_arrive_expect(&smem.received_stats_full, sizeof(smem.received_stats));
+      mbarrier_arrive_expect_tx(&smem.received_full, sizeof(smem.received));
+      mbarrier_arrive_expect_tx(&smem.received_stats_full, sizeof(smem.received_stats));
     }
-    if constexpr (Idea::kDependent) grid_dependency_wait();
+    if constexpr (Idea::kDependent) griddepcontrol_wait();
 
     // In the order of need: Q, the first half of everybody's keys, the second, the values.
     const int kv_head = kv_head_of(p, head), block_key = rank * kWarpgroups * kGroupKeys;
-    mbarrier_arrive_expect(&smem.q_full, kQBytes);
+    mbarrier_arrive_expect_tx(&smem.q_full, kQBytes);
     tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);
     for (int half_tile = 0; half_tile < 2; ++half_tile) {
       for (int group = 0; group < kWarpgroups; ++group) {
-        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+        mbarrier_arrive_expect_tx(&smem.k_full[group][half_tile], kHalfBytes);
         tma_load(smem.keys[group].k + half_tile * kHalfKeys * kHeadDim, &k_map, 0,
                  block_key + group * kGroupKeys + half_tile * kHalfKeys, kv_head,
                  &smem.k_full[group][half_tile]);
       }
     }
     for (int group = 0; group < kWarpgroups; ++group) {
-      mbarrier_arrive_expect(&smem.v_full[group], 2 * kHalfBytes);
+      mbarrier_arrive_expect_tx(&smem.v_full[group], 2 * kHalfBytes);
       for (int half_tile = 0; half_tile < 2; ++half_tile) {
         tma_load(smem.v[group] + half_tile * kHalfKeys * kHeadDim, &v_map, 0,
                  block_key + group * kGroupKeys + half_tile * kHalfKeys, kv_head, &smem.v_full[group]);
       }
     }
   }
-  if constexpr (Idea::kDependent) grid_dependency_launch();
+  if constexpr (Idea::kDependent) griddepcontrol_launch_dependents();
   __syncthreads();
   // The other block must not write here before the barriers are there; nobody waits for that until it does.
   if constexpr (kClusterSize > 1) cluster_arrive_relaxed();
@@ -169,10 +169,10 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
     mbarrier_wait(&smem.k_full[warpgroup][half_tile], 0);
     wgmma_fence();
     for (int k = 0; k < kHeadDim / 16; ++k) {
-      wgmma(s[half_tile], wgmma_advance(wgmma_tile(smem.q), 32 * k),
-            wgmma_advance(wgmma_tile(k_smem), half_tile * kHalfBytes + 32 * k), k > 0);
+      wgmma(s[half_tile], wgmma_advance(wgmma_descriptor(smem.q), 32 * k),
+            wgmma_advance(wgmma_descriptor(k_smem), half_tile * kHalfBytes + 32 * k), k > 0);
     }
-    wgmma_commit();
+    wgmma_commit_group();
   }
   // [scores]
 
@@ -198,9 +198,9 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
     for (int i = 4; i < kHalfKeys / 2; ++i) largest[i % 4] = fmaxf(largest[i % 4], s[half_tile][i]);
     for (int i = 0; i < 4; ++i) m_i[i / 2] = fmaxf(m_i[i / 2], largest[i]);
   };
-  wgmma_wait<1>(s[0]);
+  wgmma_wait_group<1>(s[0]);
   take_maximum(0);
-  wgmma_wait<0>(s[1]);
+  wgmma_wait_group<0>(s[1]);
   take_maximum(1);
   if (!kWhole && !(p.scale > 0.f)) exponent_scale = 1.f;
   for (int r = 0; r < 2; ++r) {
@@ -230,10 +230,10 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
     wgmma_fence();
     for (int k = 0; k < kHalfKeys / 16; ++k) {
       wgmma<Major::mn>(o, p_frag[half_tile][k],
-                       wgmma_advance(wgmma_tile(v_smem), half_tile * kHalfBytes + 2048 * k),
+                       wgmma_advance(wgmma_descriptor(v_smem), half_tile * kHalfBytes + 2048 * k),
                        half_tile + k > 0);
     }
-    wgmma_commit();
+    wgmma_commit_group();
   }
   // [output]
 
@@ -270,12 +270,12 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
   }
   if constexpr (kClusterSize > 1) {
     if (sends && warpgroup == 0 && lane % 4 == 0) {
-      cluster_store_async(cluster_address(&smem.received_stats[warp % 2][quad], rank ^ 1),
+      st_async(mapa(&smem.received_stats[warp % 2][quad], rank ^ 1),
                           make_float4(block.m[0], block.m[1], block.l[0], block.l[1]),
-                          cluster_address(&smem.received_stats_full, rank ^ 1));
+                          mapa(&smem.received_stats_full, rank ^ 1));
     }
   }
-  wgmma_wait<0>(o);
+  wgmma_wait_group<0>(o);
   // [weights]
 
   // [block_merge]
@@ -322,10 +322,10 @@ __global__ void __launch_bounds__(4 / Idea::kClusterSize * kGroupThreads, kBlock
                                         pack(kept[2 * chunk][2], kept[2 * chunk][3]),
                                         pack(kept[2 * chunk + 1][0], kept[2 * chunk + 1][1]),
                                         pack(kept[2 * chunk + 1][2], kept[2 * chunk + 1][3])};
-        cluster_store_async(cluster_address(&mailbox[chunk][lane], rank ^ 1),
+        st_async(mapa(&mailbox[chunk][lane], rank ^ 1),
                             make_float4(__uint_as_float(pairs[0]), __uint_as_float(pairs[1]),
                                         __uint_as_float(pairs[2]), __uint_as_float(pairs[3])),
-                            cluster_address(&smem.received_full, rank ^ 1));
+                            mapa(&smem.received_full, rank ^ 1));
       }
       return;  // nothing comes here any more for these warps, and the others wait for what the other block
                // sends

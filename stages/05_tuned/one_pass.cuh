@@ -2,6 +2,7 @@
 
 #include <cuda_fp16.h>
 
+#include "attention/constants.hpp"
 #include "attention/problem.hpp"
 #include "attention/stage.hpp"
 #include "attention/tensor_map.hpp"
@@ -17,7 +18,6 @@ inline constexpr int kMostKeys = 4 * kGroupKeys;  // of the four warpgroups, in 
 inline constexpr int kGroupThreads = 128;         // of a warpgroup
 inline constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
 inline constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
-inline constexpr float kLog2e = 1.4426950408889634f;
 
 /// Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
 struct alignas(16) RowPairStats {

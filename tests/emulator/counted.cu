@@ -43,8 +43,8 @@ __global__ void specialized_kernel(const half* in, float* out, int tiles) {
       if (tile >= 2) attention::bar_sync(kEmpty + buffer, 128);
       const int chunk = warp_id * 32 + lane_id;
       attention::cp_async_16(&tile_smem[buffer][8 * chunk], in + 512 * tile + 8 * chunk);
-      attention::cp_async_commit();
-      attention::cp_async_wait<0>();
+      attention::cp_async_commit_group();
+      attention::cp_async_wait_group<0>();
       attention::bar_arrive(kFull + buffer, 128);
     }
   } else {
@@ -73,13 +73,13 @@ __global__ void three_in_flight_kernel(const float* in, float* out) {
   __shared__ __align__(16) float tile[4][128];
   for (int group = 0; group < 3; ++group) {
     attention::cp_async_16(&tile[group][4 * threadIdx.x], in + 128 * group + 4 * threadIdx.x);
-    attention::cp_async_commit();
+    attention::cp_async_commit_group();
   }
-  attention::cp_async_wait<2>();
+  attention::cp_async_wait_group<2>();
   attention::cp_async_16(&tile[3][4 * threadIdx.x], in + 4 * threadIdx.x);
-  attention::cp_async_commit();
-  attention::cp_async_commit();  // an empty group is none in flight
-  attention::cp_async_wait<0>();
+  attention::cp_async_commit_group();
+  attention::cp_async_commit_group();  // an empty group is none in flight
+  attention::cp_async_wait_group<0>();
   __syncthreads();
   out[threadIdx.x] = tile[0][threadIdx.x] + tile[3][threadIdx.x];
 }
@@ -90,8 +90,8 @@ __global__ void waits_alone_kernel(const float* in, float* out) {
   const int lane_id = int(threadIdx.x) % 32;
   for (int copy = 0; copy < (lane_id >= 16 ? 3 : 0); ++copy) {
     attention::cp_async_16(&tile[4 * threadIdx.x], in + 4 * threadIdx.x);
-    attention::cp_async_commit();
-    attention::cp_async_wait<0>();
+    attention::cp_async_commit_group();
+    attention::cp_async_wait_group<0>();
   }
   out[threadIdx.x] = in[threadIdx.x];
   attention::cp_async_wait_all();

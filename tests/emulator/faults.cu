@@ -92,11 +92,11 @@ template <bool kFault>
 __global__ void async_not_waited(const float* in, float* out) {
   __shared__ __align__(16) float tile[512];
   attention::cp_async_16(&tile[4 * threadIdx.x], in + 4 * threadIdx.x);
-  attention::cp_async_commit();
-  if (!kFault) attention::cp_async_wait<0>();
+  attention::cp_async_commit_group();
+  if (!kFault) attention::cp_async_wait_group<0>();
   __syncthreads();
   out[threadIdx.x] = tile[127 - threadIdx.x];  // fault: async_not_waited
-  attention::cp_async_wait<0>();
+  attention::cp_async_wait_group<0>();
 }
 
 // Waits until one group is outstanding where it must be none.
@@ -106,20 +106,20 @@ __global__ void async_wait_off_by_one(const float* in, float* out) {
   for (int step = 0; step < 2; ++step) {
     if (threadIdx.x < 32)
       attention::cp_async_16(&tile[step][4 * threadIdx.x], in + 128 * step + 4 * threadIdx.x);
-    attention::cp_async_commit();
+    attention::cp_async_commit_group();
   }
-  attention::cp_async_wait<kFault ? 1 : 0>();
+  attention::cp_async_wait_group<kFault ? 1 : 0>();
   __syncthreads();
   out[threadIdx.x] = tile[1][threadIdx.x];  // fault: async_wait_off_by_one
-  attention::cp_async_wait<0>();
+  attention::cp_async_wait_group<0>();
 }
 
 template <bool kFault>
 __global__ void async_wait_never_made(const float* in, float* out) {
   __shared__ __align__(16) float tile[512];
   attention::cp_async_16(&tile[4 * threadIdx.x], in + 4 * threadIdx.x);  // fault: async_wait_never_made
-  attention::cp_async_commit();
-  if (!kFault) attention::cp_async_wait<0>();
+  attention::cp_async_commit_group();
+  if (!kFault) attention::cp_async_wait_group<0>();
   out[threadIdx.x] = in[threadIdx.x];
 }
 
@@ -128,8 +128,8 @@ template <bool kFault>
 __global__ void async_without_barrier(const float* in, float* out) {
   __shared__ __align__(16) float tile[512];
   attention::cp_async_16(&tile[4 * threadIdx.x], in + 4 * threadIdx.x);
-  attention::cp_async_commit();
-  attention::cp_async_wait<0>();
+  attention::cp_async_commit_group();
+  attention::cp_async_wait_group<0>();
   if (!kFault) __syncthreads();
   out[threadIdx.x] = tile[511 - 4 * threadIdx.x];  // fault: async_without_barrier
 }

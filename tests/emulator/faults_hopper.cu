@@ -13,12 +13,12 @@ using attention::Mbarrier;
 // One thread: the barrier, and 1024 bytes of `in` on their way.
 __device__ void start_line(float* line_smem, const float* in, Mbarrier* arrived, bool expects = true) {
   attention::mbarrier_init(arrived, 1);
-  attention::mbarrier_init_fence();
+  attention::fence_mbarrier_init();
   if (expects)
-    attention::mbarrier_arrive_expect(arrived, 1024);
+    attention::mbarrier_arrive_expect_tx(arrived, 1024);
   else
     attention::mbarrier_arrive(arrived);
-  attention::bulk_load(line_smem, in, 1024, arrived);
+  attention::cp_async_bulk(line_smem, in, 1024, arrived);
 }
 
 // ---- mbarriers ----
@@ -111,15 +111,15 @@ __global__ void waits_for_another(const float* in, float* out) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < 2; ++i) {
       attention::mbarrier_init(&arrived[i], 1);
-      attention::mbarrier_init_fence();
-      attention::mbarrier_arrive_expect(&arrived[i], 1024);
+      attention::fence_mbarrier_init();
+      attention::mbarrier_arrive_expect_tx(&arrived[i], 1024);
     }
   }
   __syncthreads();
   if (threadIdx.x == 0) {
-    attention::bulk_load(line[0], in, 1024, &arrived[0]);
+    attention::cp_async_bulk(line[0], in, 1024, &arrived[0]);
     attention::mbarrier_wait(&arrived[0], 0);
-    attention::bulk_load(line[1], in + 256, 1024, &arrived[1]);
+    attention::cp_async_bulk(line[1], in + 256, 1024, &arrived[1]);
   }
   if (threadIdx.x < 32) return;
   attention::mbarrier_wait(&arrived[kFault ? 1 : 0], 0);
@@ -133,9 +133,9 @@ __global__ void init_not_shown(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    if (!kFault) attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, 1024);
-    attention::bulk_load(line, in, 1024, &arrived);  // fault: init_not_shown
+    if (!kFault) attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, 1024);
+    attention::cp_async_bulk(line, in, 1024, &arrived);  // fault: init_not_shown
   }
   __syncwarp();
   attention::mbarrier_wait(&arrived, 0);
@@ -148,9 +148,9 @@ __global__ void line_past_end(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, 1024);
-    attention::bulk_load(line, in + (kFault ? 800 : 768), 1024, &arrived);  // fault: line_past_end
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, 1024);
+    attention::cp_async_bulk(line, in + (kFault ? 800 : 768), 1024, &arrived);  // fault: line_past_end
   }
   __syncwarp();
   attention::mbarrier_wait(&arrived, 0);
@@ -163,9 +163,9 @@ __global__ void line_misaligned(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, 1024);
-    attention::bulk_load(line + (kFault ? 1 : 0), in, 1024, &arrived);  // fault: line_misaligned
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, 1024);
+    attention::cp_async_bulk(line + (kFault ? 1 : 0), in, 1024, &arrived);  // fault: line_misaligned
   }
   __syncwarp();
   attention::mbarrier_wait(&arrived, 0);
@@ -178,7 +178,7 @@ __global__ void line_misaligned(const float* in, float* out) {
 __device__ const float* written_tile(const float* in, bool fenced) {
   float* tile = reinterpret_cast<float*>(dynamic_smem);
   for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
-  if (fenced) attention::fence_async_proxy();
+  if (fenced) attention::fence_proxy_async();
   __syncthreads();
   return tile;
 }
@@ -188,8 +188,8 @@ __global__ void no_proxy_fence(const float* in, float* out, const __grid_constan
   const float* tile = written_tile(in, !kFault);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, 0);  // fault: no_proxy_fence
-  attention::bulk_commit();
-  attention::bulk_wait<0>();
+  attention::cp_async_bulk_commit_group();
+  attention::cp_async_bulk_wait_group<0>();
   (void)out;
 }
 
@@ -198,8 +198,8 @@ __global__ void store_never_waited(const float* in, float* out, const __grid_con
   const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, 0);  // fault: store_never_waited
-  attention::bulk_commit();
-  if (!kFault) attention::bulk_wait_read<0>();
+  attention::cp_async_bulk_commit_group();
+  if (!kFault) attention::cp_async_bulk_wait_group_read<0>();
   (void)out;
 }
 
@@ -208,8 +208,8 @@ __global__ void store_before_first_row(const float* in, float* out, const __grid
   const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, kFault ? -4 : 4, 0);  // fault: store_before_first_row
-  attention::bulk_commit();
-  attention::bulk_wait_read<0>();
+  attention::cp_async_bulk_commit_group();
+  attention::cp_async_bulk_wait_group_read<0>();
   (void)out;
 }
 
@@ -219,8 +219,8 @@ __global__ void store_before_first_head(const float* in, float* out,
   const float* tile = written_tile(in, true);
   if (threadIdx.x != 0) return;
   attention::tma_store(tile, &map, 0, 0, kFault ? -1 : 0);  // fault: store_before_first_head
-  attention::bulk_commit();
-  attention::bulk_wait_read<0>();
+  attention::cp_async_bulk_commit_group();
+  attention::cp_async_bulk_wait_group_read<0>();
   (void)out;
 }
 
@@ -229,17 +229,17 @@ __global__ void tile_written_again(const float* in, float* out, const __grid_con
   float* tile = reinterpret_cast<float*>(dynamic_smem);
   tile[threadIdx.x] = in[threadIdx.x];
   tile[threadIdx.x + 128] = in[threadIdx.x];
-  attention::fence_async_proxy();
+  attention::fence_proxy_async();
   __syncthreads();
   if (threadIdx.x == 0) {
     attention::tma_store(tile, &map, 0, 0, 0);
-    attention::bulk_commit();
-    if (!kFault) attention::bulk_wait_read<0>();
+    attention::cp_async_bulk_commit_group();
+    if (!kFault) attention::cp_async_bulk_wait_group_read<0>();
   }
   __syncthreads();
   tile[threadIdx.x] = in[threadIdx.x + 128];  // fault: tile_written_again
-  attention::fence_async_proxy();
-  if (kFault && threadIdx.x == 0) attention::bulk_wait_read<0>();
+  attention::fence_proxy_async();
+  if (kFault && threadIdx.x == 0) attention::cp_async_bulk_wait_group_read<0>();
   (void)out;
 }
 
@@ -248,9 +248,9 @@ __global__ void tile_written_again(const float* in, float* out, const __grid_con
 __device__ void load_tiles(const float* in, Mbarrier* arrived) {
   if (threadIdx.x == 0) {
     attention::mbarrier_init(arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(arrived, 8192);
-    for (int i = 0; i < 2; ++i) attention::bulk_load(dynamic_smem + 4096 * i, in, 4096, arrived);
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(arrived, 8192);
+    for (int i = 0; i < 2; ++i) attention::cp_async_bulk(dynamic_smem + 4096 * i, in, 4096, arrived);
   }
   __syncthreads();
   attention::mbarrier_wait(arrived, 0);
@@ -261,13 +261,13 @@ __global__ void register_read_early(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   load_tiles(in, &arrived);
   float d[16] = {};
-  const std::uint64_t tile = attention::wgmma_tile(dynamic_smem);
+  const std::uint64_t tile = attention::wgmma_descriptor(dynamic_smem);
   attention::wgmma_fence();
   attention::wgmma(d, tile, tile, true);
-  attention::wgmma_commit();
-  if (!kFault) attention::wgmma_wait<0>(d);
+  attention::wgmma_commit_group();
+  if (!kFault) attention::wgmma_wait_group<0>(d);
   out[threadIdx.x] = d[3];  // fault: register_read_early
-  attention::wgmma_wait<0>(d);
+  attention::wgmma_wait_group<0>(d);
 }
 
 template <bool kFault>
@@ -275,12 +275,12 @@ __global__ void no_wgmma_fence(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   load_tiles(in, &arrived);
   float d[16] = {};
-  const std::uint64_t tile = attention::wgmma_tile(dynamic_smem);
+  const std::uint64_t tile = attention::wgmma_descriptor(dynamic_smem);
   for (int i = 0; i < 2; ++i) {
     if (!kFault || i == 0) attention::wgmma_fence();
     attention::wgmma(d, tile, tile, true);  // fault: no_wgmma_fence
-    attention::wgmma_commit();
-    attention::wgmma_wait<0>(d);
+    attention::wgmma_commit_group();
+    attention::wgmma_wait_group<0>(d);
     for (float& value : d) value += 1.0f;
   }
   out[threadIdx.x] = d[3];
@@ -291,11 +291,11 @@ __global__ void wgmma_never_waited(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   load_tiles(in, &arrived);
   float d[16] = {};
-  const std::uint64_t tile = attention::wgmma_tile(dynamic_smem);
+  const std::uint64_t tile = attention::wgmma_descriptor(dynamic_smem);
   attention::wgmma_fence();
   attention::wgmma(d, tile, tile, true);  // fault: wgmma_never_waited
-  attention::wgmma_commit();
-  if (!kFault) attention::wgmma_wait<0>(d);
+  attention::wgmma_commit_group();
+  if (!kFault) attention::wgmma_wait_group<0>(d);
   out[threadIdx.x] = in[threadIdx.x];
 }
 
@@ -304,14 +304,14 @@ template <bool kFault>
 __global__ void written_tile_not_shown(const float* in, float* out) {
   float* tile_smem = reinterpret_cast<float*>(dynamic_smem);
   for (int i = int(threadIdx.x); i < 2048; i += int(blockDim.x)) tile_smem[i] = in[i % 1024];
-  if (!kFault) attention::fence_async_proxy();
+  if (!kFault) attention::fence_proxy_async();
   __syncthreads();
   float d[16] = {};
-  const std::uint64_t tile = attention::wgmma_tile(dynamic_smem);
+  const std::uint64_t tile = attention::wgmma_descriptor(dynamic_smem);
   attention::wgmma_fence();
   attention::wgmma(d, tile, tile, true);  // fault: written_tile_not_shown
-  attention::wgmma_commit();
-  attention::wgmma_wait<0>(d);
+  attention::wgmma_commit_group();
+  attention::wgmma_wait_group<0>(d);
   out[threadIdx.x] = d[0];
 }
 
@@ -324,15 +324,15 @@ __global__ void tile_given_back_early(const float* in, float* out) {
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&full, 1);
     attention::mbarrier_init(&empty, 128);
-    attention::mbarrier_init_fence();
+    attention::fence_mbarrier_init();
   }
   __syncthreads();
   if (produces) {
     for (unsigned round = 0; round < 2; ++round) {
       if (threadIdx.x == 128) {
         attention::mbarrier_wait(&empty, round ^ 1);
-        attention::mbarrier_arrive_expect(&full, 8192);
-        for (int i = 0; i < 2; ++i) attention::bulk_load(dynamic_smem + 4096 * i, in, 4096, &full);
+        attention::mbarrier_arrive_expect_tx(&full, 8192);
+        for (int i = 0; i < 2; ++i) attention::cp_async_bulk(dynamic_smem + 4096 * i, in, 4096, &full);
       }
       __syncwarp();
       if (round == 1) attention::bar_arrive(1, 160);
@@ -340,15 +340,15 @@ __global__ void tile_given_back_early(const float* in, float* out) {
     return;
   }
   float d[16] = {};
-  const std::uint64_t tile = attention::wgmma_tile(dynamic_smem);
+  const std::uint64_t tile = attention::wgmma_descriptor(dynamic_smem);
   attention::mbarrier_wait(&full, 0);
   attention::wgmma_fence();
   attention::wgmma(d, tile, tile, true);  // fault: tile_given_back_early
-  attention::wgmma_commit();
-  if (!kFault) attention::wgmma_wait<0>(d);
+  attention::wgmma_commit_group();
+  if (!kFault) attention::wgmma_wait_group<0>(d);
   attention::mbarrier_arrive(&empty);
   attention::bar_sync(1, 160);  // here the next load has been asked for
-  attention::wgmma_wait<0>(d);
+  attention::wgmma_wait_group<0>(d);
   attention::mbarrier_wait(&full, 1);
   out[threadIdx.x] = d[0];
 }
@@ -358,11 +358,11 @@ __global__ void tile_given_back_early(const float* in, float* out) {
 template <bool kFault>
 __global__ void registers_wrong_way(const float* in, float* out) {
   if (threadIdx.x < 128)
-    attention::registers_shrink<64>();
+    attention::setmaxnreg_dec<64>();
   else if (kFault)
-    attention::registers_grow<40>();  // fault: registers_wrong_way
+    attention::setmaxnreg_inc<40>();  // fault: registers_wrong_way
   else
-    attention::registers_grow<256>();
+    attention::setmaxnreg_inc<256>();
   out[threadIdx.x] = in[threadIdx.x];
 }
 
@@ -370,9 +370,9 @@ __global__ void registers_wrong_way(const float* in, float* out) {
 template <bool kFault>
 __global__ void registers_too_many(const float* in, float* out) {
   if (threadIdx.x < 128) {
-    attention::registers_shrink<64>();
+    attention::setmaxnreg_dec<64>();
   } else if (threadIdx.x < 256) {
-    attention::registers_grow<kFault ? 200 : 192>();  // fault: registers_too_many
+    attention::setmaxnreg_inc<kFault ? 200 : 192>();  // fault: registers_too_many
     out[threadIdx.x] = in[threadIdx.x];
   }
 }
@@ -390,19 +390,19 @@ template <bool kFault>
 __global__ void remote_store_not_waited(const float* in, float* out) {
   __shared__ __align__(16) float4 values[32];
   __shared__ Mbarrier filled;
-  const unsigned other = attention::cluster_rank() ^ 1;
+  const unsigned other = attention::cluster_ctarank() ^ 1;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&filled, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&filled, sizeof(values));
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&filled, sizeof(values));
   }
   __syncwarp();
   attention::cluster_arrive();
   attention::cluster_wait();
   const float value = in[threadIdx.x];
-  attention::cluster_store_async(attention::cluster_address(&values[threadIdx.x], other),
+  attention::st_async(attention::mapa(&values[threadIdx.x], other),
                                  make_float4(value, value, value, value),
-                                 attention::cluster_address(&filled, other));
+                                 attention::mapa(&filled, other));
   attention::cluster_arrive();
   attention::cluster_wait();
   if (!kFault) attention::mbarrier_wait(&filled, 0);
@@ -414,7 +414,7 @@ __global__ void remote_store_not_waited(const float* in, float* out) {
 
 template <bool kFault>
 __global__ void launch_not_waited(const float* in, float* out) {
-  if (!kFault && threadIdx.x == 0) attention::grid_dependency_wait();
+  if (!kFault && threadIdx.x == 0) attention::griddepcontrol_wait();
   __syncthreads();
   out[threadIdx.x] = in[threadIdx.x];  // fault: launch_not_waited
 }
@@ -422,10 +422,10 @@ __global__ void launch_not_waited(const float* in, float* out) {
 template <bool kFault>
 __global__ void launch_not_waited_by_copies(const float* in, float* out) {
   __shared__ __align__(16) float4 tile[32];
-  if (!kFault) attention::grid_dependency_wait();
+  if (!kFault) attention::griddepcontrol_wait();
   attention::cp_async_16(&tile[threadIdx.x], in + 4 * threadIdx.x);  // fault: launch_not_waited_by_copies
   attention::cp_async_wait_all();
-  attention::grid_dependency_wait();
+  attention::griddepcontrol_wait();
   out[threadIdx.x] = tile[threadIdx.x].x;
 }
 
@@ -435,10 +435,10 @@ __global__ void launch_not_waited_by_lines(const float* in, float* out) {
   __shared__ Mbarrier arrived;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, sizeof(line));
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, sizeof(line));
     if (!kFault) cudaGridDependencySynchronize();
-    attention::bulk_load(line, in, sizeof(line), &arrived);  // fault: launch_not_waited_by_lines
+    attention::cp_async_bulk(line, in, sizeof(line), &arrived);  // fault: launch_not_waited_by_lines
     cudaGridDependencySynchronize();
   }
   __syncwarp();

@@ -22,7 +22,7 @@ __global__ void hand_over_kernel(const float* in, float* out, int tiles) {
       attention::mbarrier_init(&full[i], 1);
       attention::mbarrier_init(&empty[i], 32);
     }
-    attention::mbarrier_init_fence();
+    attention::fence_mbarrier_init();
   }
   __syncthreads();
   for (int tile = 0; tile < tiles; ++tile) {
@@ -47,10 +47,10 @@ __global__ void bulk_lines_kernel(const unsigned char* in, unsigned char* out) {
   __shared__ Mbarrier arrived;
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, 4096 + 16);
-    attention::bulk_load(line_smem, in, 4096, &arrived);
-    attention::bulk_load(line_smem + 4096, in + 4096, 16, &arrived);
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, 4096 + 16);
+    attention::cp_async_bulk(line_smem, in, 4096, &arrived);
+    attention::cp_async_bulk(line_smem + 4096, in + 4096, 16, &arrived);
   }
   __syncthreads();
   attention::mbarrier_wait(&arrived, 0);
@@ -61,10 +61,10 @@ __global__ void tile_load_kernel(const __grid_constant__ CUtensorMap map, half* 
   __shared__ Mbarrier arrived;
   half* tile_smem = reinterpret_cast<half*>(dynamic_smem);
   if (threadIdx.x == 0) {
-    attention::tensor_map_prefetch(&map);
+    attention::prefetch_tensormap(&map);
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, unsigned(box.elements() * sizeof(half)));
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, unsigned(box.elements() * sizeof(half)));
     attention::tma_load(tile_smem, &map, box.panel, box.row, box.head, &arrived);
   }
   __syncthreads();
@@ -75,13 +75,13 @@ __global__ void tile_load_kernel(const __grid_constant__ CUtensorMap map, half* 
 __global__ void tile_store_kernel(const half* tile, const __grid_constant__ CUtensorMap map, Box box) {
   half* tile_smem = reinterpret_cast<half*>(dynamic_smem);
   for (int i = int(threadIdx.x); i < int(box.elements()); i += int(blockDim.x)) tile_smem[i] = tile[i];
-  attention::fence_async_proxy();
+  attention::fence_proxy_async();
   __syncthreads();
   if (threadIdx.x != 0) return;
   attention::tma_store(tile_smem, &map, box.panel, box.row, box.head);
-  attention::bulk_commit();
-  attention::bulk_wait_read<0>();
-  attention::bulk_wait<0>();
+  attention::cp_async_bulk_commit_group();
+  attention::cp_async_bulk_wait_group_read<0>();
+  attention::cp_async_bulk_wait_group<0>();
 }
 
 constexpr int kDepth = 64;  // of the products: a panel
@@ -97,8 +97,8 @@ __device__ void load_operands(half* a_smem, const CUtensorMap* a, half* b_smem, 
                               unsigned b_bytes, Mbarrier* arrived) {
   if (threadIdx.x == 0) {
     attention::mbarrier_init(arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(arrived, 64 * kDepth * sizeof(half) + b_bytes);
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(arrived, 64 * kDepth * sizeof(half) + b_bytes);
     attention::tma_load(a_smem, a, 0, 0, 0, arrived);
     attention::tma_load(b_smem, b, 0, 0, 0, arrived);
   }
@@ -131,8 +131,8 @@ __global__ void wgmma_kernel(const __grid_constant__ CUtensorMap a_map,
       a_frag[step][i] = *reinterpret_cast<const std::uint32_t*>(a + row * kDepth + column);
     }
   }
-  const std::uint64_t a_tile = attention::wgmma_tile(a_smem);
-  const std::uint64_t b_tile = attention::wgmma_tile(b_smem, kBByK ? 16 : kPanelBytes);
+  const std::uint64_t a_tile = attention::wgmma_descriptor(a_smem);
+  const std::uint64_t b_tile = attention::wgmma_descriptor(b_smem, kBByK ? 16 : kPanelBytes);
   attention::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step) {
@@ -145,8 +145,8 @@ __global__ void wgmma_kernel(const __grid_constant__ CUtensorMap a_map,
       attention::wgmma<kAMajor, kBMajor>(d_frag, a_step, b_step, accumulate || step > 0);
     }
   }
-  attention::wgmma_commit();
-  attention::wgmma_wait<0>(d_frag);
+  attention::wgmma_commit_group();
+  attention::wgmma_wait_group<0>(d_frag);
   for (int i = 0; i < kColumns / 2; ++i) d[index_in_d(i, kColumns)] = d_frag[i];
 }
 
@@ -157,67 +157,67 @@ __global__ void wgmma_groups_kernel(const __grid_constant__ CUtensorMap a_map,
   half* b_smem = a_smem + 64 * kDepth;
   load_operands(a_smem, &a_map, b_smem, &b_map, 2 * 64 * kDepth * sizeof(half), &arrived);
   float first[32], second[32];
-  const std::uint64_t a_tile = attention::wgmma_tile(a_smem);
+  const std::uint64_t a_tile = attention::wgmma_descriptor(a_smem);
   attention::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step) {
     attention::wgmma(first, attention::wgmma_advance(a_tile, 32 * step),
-                     attention::wgmma_advance(attention::wgmma_tile(b_smem), 32 * step), step > 0);
+                     attention::wgmma_advance(attention::wgmma_descriptor(b_smem), 32 * step), step > 0);
   }
-  attention::wgmma_commit();
+  attention::wgmma_commit_group();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step) {
     attention::wgmma(second, attention::wgmma_advance(a_tile, 32 * step),
-                     attention::wgmma_advance(attention::wgmma_tile(b_smem + 64 * kDepth), 32 * step),
+                     attention::wgmma_advance(attention::wgmma_descriptor(b_smem + 64 * kDepth), 32 * step),
                      step > 0);
   }
-  attention::wgmma_commit();
-  attention::wgmma_wait<1>(first);
+  attention::wgmma_commit_group();
+  attention::wgmma_wait_group<1>(first);
   for (int i = 0; i < 32; ++i) out[index_in_d(i, 64)] = first[i];
-  attention::wgmma_wait<0>(second);
+  attention::wgmma_wait_group<0>(second);
   for (int i = 0; i < 32; ++i) out[64 * 64 + index_in_d(i, 64)] = second[i];
 }
 
 __global__ void __launch_bounds__(384, 1) registers_kernel(int* out) {
   if (threadIdx.x < 128)
-    attention::registers_shrink<40>();
+    attention::setmaxnreg_dec<40>();
   else
-    attention::registers_grow<232>();
+    attention::setmaxnreg_inc<232>();
   out[threadIdx.x] = int(threadIdx.x);
 }
 
 __global__ void elect_kernel(int* out) {
-  out[threadIdx.x] = attention::elect_one();
+  out[threadIdx.x] = attention::elect_sync();
   __syncwarp();
-  if (attention::elect_one()) ++out[threadIdx.x];
+  if (attention::elect_sync()) ++out[threadIdx.x];
 }
 
 __global__ void neighbours_kernel(float* out, int size) {
   __shared__ __align__(16) float4 four_smem[32];
   __shared__ __align__(16) float2 two_smem[32];
   __shared__ Mbarrier filled, taken;
-  const unsigned rank = attention::cluster_rank();
+  const unsigned rank = attention::cluster_ctarank();
   const unsigned right = (rank + 1) % unsigned(size), left = (rank + unsigned(size) - 1) % unsigned(size);
   const int thread = int(threadIdx.x);
   if (thread == 0) {
     attention::mbarrier_init(&filled, 1);
     attention::mbarrier_init(&taken, 32);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&filled, 32 * (sizeof(float4) + sizeof(float2)));
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&filled, 32 * (sizeof(float4) + sizeof(float2)));
   }
   __syncwarp();
   attention::cluster_arrive();
   attention::cluster_wait();  // the neighbours' barriers are there
   const float base = 1000.0f * float(blockIdx.x) + float(thread);
-  const std::uint32_t there = attention::cluster_address(&filled, right);
-  attention::cluster_store_async(attention::cluster_address(&four_smem[thread], right),
+  const std::uint32_t there = attention::mapa(&filled, right);
+  attention::st_async(attention::mapa(&four_smem[thread], right),
                                  make_float4(base, base + 0.25f, base + 0.5f, base + 0.75f), there);
-  attention::cluster_store_async(attention::cluster_address(&two_smem[thread], right),
+  attention::st_async(attention::mapa(&two_smem[thread], right),
                                  make_float2(-base, -base - 0.5f), there);
   attention::mbarrier_wait(&filled, 0);
   const float4 four = four_smem[31 - thread];
   const float2 two = two_smem[31 - thread];
-  attention::mbarrier_arrive_remote(&taken, left);
+  attention::mbarrier_arrive_cluster(&taken, left);
   float* mine = out + 256 * blockIdx.x;
   mine[4 * thread] = four.x;
   mine[4 * thread + 1] = four.y;
@@ -237,13 +237,13 @@ __global__ void multicast_kernel(const __grid_constant__ CUtensorMap map, half* 
   half* tile_smem = reinterpret_cast<half*>(dynamic_smem);
   if (threadIdx.x == 0) {
     attention::mbarrier_init(&arrived, 1);
-    attention::mbarrier_init_fence();
-    attention::mbarrier_arrive_expect(&arrived, 64 * 64 * sizeof(half));
+    attention::fence_mbarrier_init();
+    attention::mbarrier_arrive_expect_tx(&arrived, 64 * 64 * sizeof(half));
   }
   __syncthreads();
   attention::cluster_arrive();
   attention::cluster_wait();
-  if (threadIdx.x == 0 && attention::cluster_rank() == 0) {
+  if (threadIdx.x == 0 && attention::cluster_ctarank() == 0) {
     attention::tma_load_multicast(tile_smem, &map, 0, 0, 0, &arrived, 3);
   }
   attention::mbarrier_wait(&arrived, 0);

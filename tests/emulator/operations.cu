@@ -149,16 +149,16 @@ __global__ void async_copies_kernel(const unsigned char* in, unsigned char* out,
   const int begin = int(threadIdx.x) * bytes, size = 32 * bytes;
   for (int tile = 0; tile < 3; ++tile) {
     copy_async(&tiles_smem[tile][begin], in + tile * size + begin, bytes, source_bytes);
-    attention::cp_async_commit();
+    attention::cp_async_commit_group();
   }
-  attention::cp_async_wait<1>();
+  attention::cp_async_wait_group<1>();
   __syncwarp();
   // What the neighbour copied.
   const int other = (int(threadIdx.x) + 1) % 32 * bytes;
   for (int tile = 0; tile < 2; ++tile) {
     for (int i = 0; i < bytes; ++i) out[tile * size + other + i] = tiles_smem[tile][other + i];
   }
-  attention::cp_async_wait<0>();
+  attention::cp_async_wait_group<0>();
   __syncwarp();
   for (int i = 0; i < bytes; ++i) out[2 * size + other + i] = tiles_smem[2][other + i];
 }

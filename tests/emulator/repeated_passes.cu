@@ -44,8 +44,8 @@ __global__ void __launch_bounds__(kThreads) passes_kernel(unsigned char* gmem) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   if (threadIdx.x == 0) {
     for (Mbarrier* barrier : {&smem.copied, &smem.received, &smem.polled}) mbarrier_init(barrier, 1);
-    mbarrier_init_fence();
-    mbarrier_arrive_expect(&smem.received,
+    fence_mbarrier_init();
+    mbarrier_arrive_expect_tx(&smem.received,
                            kBeside == Beside::other_block ? kRounds * 32 * sizeof(float4) : 0);
   }
   __syncthreads();
@@ -65,13 +65,13 @@ __global__ void __launch_bounds__(kThreads) passes_kernel(unsigned char* gmem) {
   if (warp == 1 && kBeside == Beside::stores) accesses(smem.others, Access::store);
   if (warp == 1 && kBeside == Beside::cp_async) {
     for (int i = 0; i < kAccesses; ++i) cp_async_16(&smem.others[i % 16 * 128 + 4 * lane], gmem + 16 * lane);
-    cp_async_commit();
-    cp_async_wait<0>();
+    cp_async_commit_group();
+    cp_async_wait_group<0>();
   }
   if (threadIdx.x == 32 && kBeside == Beside::copy_in) {
     for (int i = 0; i < kCopies; ++i) {
-      mbarrier_arrive_expect(&smem.copied, kTileBytes);
-      bulk_load(smem.tiles[0], gmem, kTileBytes, &smem.copied);
+      mbarrier_arrive_expect_tx(&smem.copied, kTileBytes);
+      cp_async_bulk(smem.tiles[0], gmem, kTileBytes, &smem.copied);
       mbarrier_wait(&smem.copied, i % 2);
     }
   }
@@ -80,18 +80,18 @@ __global__ void __launch_bounds__(kThreads) passes_kernel(unsigned char* gmem) {
       float d[32];
       for (int i = 0; i < kRounds; ++i) {
         wgmma_fence();
-        wgmma(d, wgmma_tile(smem.tiles[0]), wgmma_tile(smem.tiles[1]), i > 0);
-        wgmma_commit();
-        wgmma_wait<0>(d);
+        wgmma(d, wgmma_descriptor(smem.tiles[0]), wgmma_descriptor(smem.tiles[1]), i > 0);
+        wgmma_commit_group();
+        wgmma_wait_group<0>(d);
       }
       for (const float x : d) sum += x;
     }
   }
   if (warp == 1 && kBeside == Beside::other_block) {
-    const unsigned other = cluster_rank() ^ 1;
+    const unsigned other = cluster_ctarank() ^ 1;
     for (int i = 0; i < kRounds; ++i) {
-      cluster_store_async(cluster_address(&smem.from_other_block[lane], other),
-                          make_float4(1.f, 2.f, 3.f, 4.f), cluster_address(&smem.received, other));
+      st_async(mapa(&smem.from_other_block[lane], other),
+                          make_float4(1.f, 2.f, 3.f, 4.f), mapa(&smem.received, other));
     }
   }
   if (warp == 1 && kBeside == Beside::polls) {

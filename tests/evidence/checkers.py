@@ -213,7 +213,7 @@ def half_sums(variant):
     return f"{quote}; {variant.error_factor:g} times the usual tolerance stated"
 
 
-READS, WAITS = ("ldmatrix", "shared_load"), ("block_barrier", "named_barrier", "cp_async_wait")
+READS, WAITS = ("ldmatrix", "shared_load"), ("block_barrier", "named_barrier", "cp_async_wait_group")
 
 
 def turns(events):

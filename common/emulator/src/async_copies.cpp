@@ -54,14 +54,14 @@ void copy_async_commit(Site site) {
   const auto in_flight = std::count_if(self.committed_groups.begin(), self.committed_groups.end(),
                                        [](int size) { return size > 0; });
   worker.tracer->count_groups_in_flight(self.warp(), std::uint64_t(in_flight));
-  worker.tracer->count_lane(EventKind::cp_async_commit, site);
+  worker.tracer->count_lane(EventKind::cp_async_commit_group, site);
 }
 
 void copy_async_wait(int groups, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
   Thread& self = *worker.current;
-  if (worker.tracer) worker.tracer->count_lane(EventKind::cp_async_wait, site);
+  if (worker.tracer) worker.tracer->count_lane(EventKind::cp_async_wait_group, site);
 
   std::size_t done_groups = self.committed_groups.size();
   std::size_t done_copies = self.copies.size();

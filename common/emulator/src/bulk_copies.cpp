@@ -96,7 +96,7 @@ void issue(BulkCopy copy) {
     report({.kind = ReportKind::missing_fence,
             .site = copy.site,
             .message = text(
-                "%s thread %d: a bulk copy counts on an mbarrier that no mbarrier_init_fence() has shown "
+                "%s thread %d: a bulk copy counts on an mbarrier that no fence_mbarrier_init() has shown "
                 "to the copy engine",
                 worker.block_name().c_str(), worker.current->linear),
             .threads = {worker.current->linear}});
@@ -109,7 +109,7 @@ void issue(BulkCopy copy) {
     if (copy.kind == BulkCopy::Kind::value) {
       worker.tracer->count_lane(EventKind::remote_store, copy.site);
     } else {
-      worker.tracer->count(worker.current->warp(), EventKind::bulk_load, copy.site, 1, copy.bytes);
+      worker.tracer->count(worker.current->warp(), EventKind::cp_async_bulk, copy.site, 1, copy.bytes);
     }
   }
   worker.bulk_copies.push_back(std::move(copy));
@@ -164,7 +164,7 @@ void async_proxy_fence() {
   if (worker.tracer) worker.tracer->proxy_fence();
 }
 
-void bulk_load(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Site site) {
+void cp_async_bulk(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   if (bytes % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0) {
     refuse(ReportKind::misaligned, site,
@@ -251,11 +251,11 @@ void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site sit
       {worker.current->linear, worker.current->bulk_groups, site, pc, offset, contents, at});
 }
 
-void bulk_commit() {
+void cp_async_bulk_commit_group() {
   ++current_worker->current->bulk_groups;
 }
 
-void bulk_wait(int groups) {
+void cp_async_bulk_wait_group(int groups) {
   Worker& worker = *current_worker;
   const Thread& self = *worker.current;
   auto& stores = worker.bulk_stores;

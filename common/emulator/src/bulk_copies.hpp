@@ -37,7 +37,7 @@ struct BulkStore {
   TileIndex at;
 };
 
-/// What cluster_address() makes a number of.
+/// What mapa() makes a number of.
 struct ClusterAddress {
   unsigned rank;
   std::ptrdiff_t offset;

@@ -145,11 +145,11 @@ constexpr WarpOperation kWait = {"cluster_wait", true, perform_wait};
 
 }  // namespace
 
-unsigned cluster_rank() {
+unsigned cluster_ctarank() {
   return current_worker->rank;
 }
 
-std::uint32_t cluster_address(const void* pointer, unsigned rank, Site site) {
+std::uint32_t mapa(const void* pointer, unsigned rank, Site site) {
   Worker& worker = *current_worker;
   const std::ptrdiff_t offset = worker.shared_offset(pointer);
   if (offset < 0) {

@@ -15,7 +15,7 @@ namespace emulator {
 namespace {
 
 using Half = Float16;
-constexpr unsigned kWholeWarp = 0xffffffffu;
+constexpr unsigned kFullMask = 0xffffffffu;
 
 float half_to_float(std::uint16_t bits) {
   Half half;
@@ -51,7 +51,7 @@ void count_mma(Worker& worker, const Thread* lanes, int instructions, std::uint6
 }
 
 bool is_whole_warp(Worker& worker, Thread* lanes, unsigned mask) {
-  if (mask == kWholeWarp) return true;
+  if (mask == kFullMask) return true;
   report({.kind = ReportKind::bad_mask,
           .site = lanes[__builtin_ctz(mask)].site,
           .message = text("%s: %s needs all 32 lanes of a warp, only %08x are there",
@@ -254,13 +254,13 @@ void load_matrices(std::uint32_t* registers, int count, bool transposed, const v
     if (worker.tracer) worker.tracer->access(pc, row, 16, Access::ldmatrix);
   }
   LoadMatrices arguments{registers, row, count, transposed};
-  worker.join(kLoadMatrices, kWholeWarp, &arguments, site);
+  worker.join(kLoadMatrices, kFullMask, &arguments, site);
 }
 
 void multiply_matrices(MmaShape shape, void* d, bool d_is_float, const std::uint32_t* a,
                        const std::uint32_t* b, Site site) {
   Multiply arguments{d, d_is_float, a, b};
-  current_worker->join(shape == MmaShape::m16n8k8 ? kMultiplyK8 : kMultiplyK16, kWholeWarp, &arguments, site);
+  current_worker->join(shape == MmaShape::m16n8k8 ? kMultiplyK8 : kMultiplyK16, kFullMask, &arguments, site);
 }
 
 void wmma_load_operand(void* fragment, WmmaOperand operand, WmmaTile tile, Site site) {
@@ -288,7 +288,7 @@ void wmma_load_operand(void* fragment, WmmaOperand operand, WmmaTile tile, Site 
     }
     elements[e] = elements[e + 8] = *element;
   }
-  worker.join(kWmmaLoad, kWholeWarp, nullptr, site);
+  worker.join(kWmmaLoad, kFullMask, nullptr, site);
 }
 
 void wmma_load_accumulator(void* fragment, bool is_float, WmmaTile tile, Site site) {
@@ -306,7 +306,7 @@ void wmma_load_accumulator(void* fragment, bool is_float, WmmaTile tile, Site si
     }
     std::memcpy(static_cast<char*>(fragment) + std::size_t(e) * element_bytes, element, element_bytes);
   }
-  worker.join(kWmmaLoad, kWholeWarp, nullptr, site);
+  worker.join(kWmmaLoad, kFullMask, nullptr, site);
 }
 
 void wmma_store(const void* fragment, bool is_float, WmmaTile tile, Site site) {
@@ -314,7 +314,7 @@ void wmma_store(const void* fragment, bool is_float, WmmaTile tile, Site site) {
   Worker& worker = *current_worker;
   const std::size_t element_bytes = is_float ? 4 : 2;
   check_wmma_tile(tile, element_bytes, kWmmaStore.name, site);
-  worker.join(kWmmaStore, kWholeWarp, nullptr, site);
+  worker.join(kWmmaStore, kFullMask, nullptr, site);
   const int lane = worker.current->lane();
   for (int e = 0; e < 8; ++e) {
     char* element = static_cast<char*>(const_cast<void*>(tile.memory)) +
@@ -330,7 +330,7 @@ void wmma_store(const void* fragment, bool is_float, WmmaTile tile, Site site) {
 void wmma_multiply(void* d, bool d_is_float, const void* a, const void* b, const void* c, bool c_is_float,
                    Site site) {
   WmmaMultiply arguments{d, d_is_float, a, b, c, c_is_float};
-  current_worker->join(kWmmaMultiply, kWholeWarp, &arguments, site);
+  current_worker->join(kWmmaMultiply, kFullMask, &arguments, site);
 }
 
 }  // namespace emulator

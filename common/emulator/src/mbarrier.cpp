@@ -135,7 +135,7 @@ void mbarrier_init(std::uint64_t* barrier, unsigned arrivals, Site site) {
 }
 
 // Also what a proxy fence does for them.
-void mbarrier_init_fence() {
+void fence_mbarrier_init() {
   current_worker->unfenced_mbarriers.clear();
 }
 

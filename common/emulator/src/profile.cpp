@@ -184,10 +184,10 @@ const char* name(EventKind kind) {
       return "mma";
     case EventKind::cp_async:
       return "cp_async";
-    case EventKind::cp_async_commit:
-      return "cp_async_commit";
-    case EventKind::cp_async_wait:
-      return "cp_async_wait";
+    case EventKind::cp_async_commit_group:
+      return "cp_async_commit_group";
+    case EventKind::cp_async_wait_group:
+      return "cp_async_wait_group";
     case EventKind::block_barrier:
       return "block_barrier";
     case EventKind::named_barrier:
@@ -202,10 +202,10 @@ const char* name(EventKind kind) {
       return "atomic";
     case EventKind::wgmma:
       return "wgmma";
-    case EventKind::wgmma_wait:
-      return "wgmma_wait";
-    case EventKind::bulk_load:
-      return "bulk_load";
+    case EventKind::wgmma_wait_group:
+      return "wgmma_wait_group";
+    case EventKind::cp_async_bulk:
+      return "cp_async_bulk";
     case EventKind::bulk_store:
       return "bulk_store";
     case EventKind::remote_store:

@@ -294,7 +294,7 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
          .site = {},
          .pc = worker_->tracer->pc_of(place),
          .message = text(
-             "%s: the copy engine or wgmma reads %s, which thread %d wrote with no fence_async_proxy() since",
+             "%s: the copy engine or wgmma reads %s, which thread %d wrote with no fence_proxy_async() since",
              worker_->block_name().c_str(), name.c_str(), int(cell.write_thread)),
          .threads = {int(cell.write_thread), self_},
          .variable = variable,

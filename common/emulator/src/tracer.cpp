@@ -371,7 +371,7 @@ void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructio
         counters->wgmma += instructions;
         counters->tensor_flop += amount;
         break;
-      case EventKind::bulk_load:
+      case EventKind::cp_async_bulk:
         counters->bulk_loads += instructions;
         counters->bulk_load_bytes += amount;
         break;
@@ -388,10 +388,10 @@ void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructio
       case EventKind::mbarrier_wait:
         counters->mbarrier_waits += instructions;
         break;
-      case EventKind::cp_async_commit:
+      case EventKind::cp_async_commit_group:
         counters->cp_async_commits += instructions;
         break;
-      case EventKind::cp_async_wait:
+      case EventKind::cp_async_wait_group:
         counters->cp_async_waits += instructions;
         break;
       case EventKind::block_barrier:

@@ -16,7 +16,7 @@
 namespace emulator {
 namespace {
 
-constexpr unsigned kWholeWarp = 0xffffffffu;
+constexpr unsigned kFullMask = 0xffffffffu;
 constexpr int kRows = 16;  // of a warp
 constexpr int kDepth = 16;
 constexpr int kMostColumns = 256;
@@ -31,7 +31,7 @@ constexpr int kMostColumns = 256;
 }
 
 void need_whole_warp(Worker& worker, const Thread* lanes, unsigned mask) {
-  if (mask == kWholeWarp) return;
+  if (mask == kFullMask) return;
   refuse(
       worker, lanes[__builtin_ctz(mask)], ReportKind::bad_mask,
       text("%s needs all 32 lanes, only %08x are there", lanes[__builtin_ctz(mask)].operation->name, mask));
@@ -232,7 +232,7 @@ bool perform_product(Worker& worker, Thread* lanes, unsigned mask) {
     report(
         {.kind = ReportKind::missing_fence,
          .site = product.site,
-         .message = text("%s warp %d: a wgmma without a wgmma_fence() behind the last wgmma_wait() and the "
+         .message = text("%s warp %d: a wgmma without a wgmma_fence() behind the last wgmma_wait_group() and the "
                          "accesses to its registers",
                          worker.block_name().c_str(), lanes[0].warp()),
          .threads = {lanes[0].linear}});
@@ -268,7 +268,7 @@ bool perform_commit(Worker& worker, Thread* lanes, unsigned mask) {
   warp.groups.push_back(int(warp.products.size()) - committed);
   return true;
 }
-constexpr WarpOperation kCommit = {"wgmma_commit", true, perform_commit};
+constexpr WarpOperation kCommit = {"wgmma_commit_group", true, perform_commit};
 
 bool perform_wait(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
@@ -290,10 +290,10 @@ bool perform_wait(Worker& worker, Thread* lanes, unsigned mask) {
   warp.fenced = false;
   if (!worker.tracer) return true;
   worker.tracer->warp_barrier_passed(lanes[0].warp());
-  worker.tracer->count(lanes[0].warp(), EventKind::wgmma_wait, lanes[0].site);
+  worker.tracer->count(lanes[0].warp(), EventKind::wgmma_wait_group, lanes[0].site);
   return true;
 }
-constexpr WarpOperation kWait = {"wgmma_wait", true, perform_wait};
+constexpr WarpOperation kWait = {"wgmma_wait_group", true, perform_wait};
 
 // ---- setmaxnreg ----
 
@@ -310,14 +310,14 @@ bool perform_grow(Worker& worker, Thread* lanes, unsigned mask) {
   const int registers = *static_cast<const int*>(lanes[0].arguments), warp = lanes[0].warp();
   if (registers < worker.warps[warp].registers) {
     refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("registers_grow to %d, of %d already", registers, worker.warps[warp].registers));
+           text("setmaxnreg_inc to %d, of %d already", registers, worker.warps[warp].registers));
   }
   if (take_registers(worker, warp, registers)) return true;
   for (int lane = 0; lane < 32; ++lane) lanes[lane].state = State::at_register_pool;
   worker.wanted_registers.emplace_back(warp, registers);
   return false;
 }
-constexpr WarpOperation kGrow = {"registers_grow", true, perform_grow};
+constexpr WarpOperation kGrow = {"setmaxnreg_inc", true, perform_grow};
 
 bool perform_shrink(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
@@ -325,7 +325,7 @@ bool perform_shrink(Worker& worker, Thread* lanes, unsigned mask) {
   Warp& warp = worker.warps[lanes[0].warp()];
   if (registers > warp.registers) {
     refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("registers_shrink to %d, of only %d", registers, warp.registers));
+           text("setmaxnreg_dec to %d, of only %d", registers, warp.registers));
   }
   worker.free_registers += warp.registers - registers;
   warp.registers = registers;
@@ -338,7 +338,7 @@ bool perform_shrink(Worker& worker, Thread* lanes, unsigned mask) {
   wanted.erase(std::remove_if(wanted.begin(), wanted.end(), served), wanted.end());
   return true;
 }
-constexpr WarpOperation kShrink = {"registers_shrink", true, perform_shrink};
+constexpr WarpOperation kShrink = {"setmaxnreg_dec", true, perform_shrink};
 
 }  // namespace
 
@@ -380,23 +380,23 @@ std::uint64_t matrix_descriptor(const void* tile, int leading_bytes, int stride_
 
 void warpgroup_multiply(const WarpgroupProduct& product, Site site) {
   ProductArguments arguments{product, reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))};
-  current_worker->join(kProduct, kWholeWarp, &arguments, site);
+  current_worker->join(kProduct, kFullMask, &arguments, site);
 }
 void warpgroup_fence(Site site) {
-  current_worker->join(kFence, kWholeWarp, nullptr, site);
+  current_worker->join(kFence, kFullMask, nullptr, site);
 }
 void warpgroup_commit(Site site) {
-  current_worker->join(kCommit, kWholeWarp, nullptr, site);
+  current_worker->join(kCommit, kFullMask, nullptr, site);
 }
 void warpgroup_wait(int groups, Site site) {
-  current_worker->join(kWait, kWholeWarp, &groups, site);
+  current_worker->join(kWait, kFullMask, &groups, site);
 }
 
-void registers_grow(int registers, Site site) {
-  current_worker->join(kGrow, kWholeWarp, &registers, site);
+void setmaxnreg_inc(int registers, Site site) {
+  current_worker->join(kGrow, kFullMask, &registers, site);
 }
-void registers_shrink(int registers, Site site) {
-  current_worker->join(kShrink, kWholeWarp, &registers, site);
+void setmaxnreg_dec(int registers, Site site) {
+  current_worker->join(kShrink, kFullMask, &registers, site);
 }
 
 }  // namespace emulator

@@ -95,12 +95,12 @@ void Worker::report_launch_before(Site site, std::uintptr_t pc) {
           .site = site,
           .pc = pc,
           .message = text("%s thread %d uses global memory before any thread of its block has called "
-                          "grid_dependency_wait(); the launch before may still be writing it",
+                          "griddepcontrol_wait(); the launch before may still be writing it",
                           block_name().c_str(), current->linear),
           .threads = {current->linear}});
 }
 
-void grid_dependency_wait() {
+void griddepcontrol_wait() {
   current_worker->launch_before_ended = true;
 }
 

@@ -37,7 +37,7 @@ __device__ __forceinline__ void mbarrier_init(Mbarrier* barrier, unsigned arriva
 }
 /// The thread that initialised barriers, afterwards, so that copy engine and cluster see them; other threads
 /// need a barrier behind it.
-__device__ __forceinline__ void mbarrier_init_fence() {
+__device__ __forceinline__ void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 /// Arrives.
@@ -45,14 +45,14 @@ __device__ __forceinline__ void mbarrier_arrive(Mbarrier* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(detail::smem_address(barrier)) : "memory");
 }
 /// Arrives, and makes the phase wait for `bytes` more bytes of bulk copies.
-__device__ __forceinline__ void mbarrier_arrive_expect(Mbarrier* barrier, unsigned bytes) {
+__device__ __forceinline__ void mbarrier_arrive_expect_tx(Mbarrier* barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
                :
                : "r"(detail::smem_address(barrier)), "r"(bytes)
                : "memory");
 }
 /// Arrives at the barrier at the same place of block `rank` of the cluster.
-__device__ __forceinline__ void mbarrier_arrive_remote(Mbarrier* barrier, unsigned rank) {
+__device__ __forceinline__ void mbarrier_arrive_cluster(Mbarrier* barrier, unsigned rank) {
   asm volatile(
       "{\n.reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
@@ -84,11 +84,11 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, unsigned parity
 
 /// Makes this thread's ordinary writes to shared memory visible to the copy engine and to wgmma, which reach
 /// it by another way; other threads' reads of it need a barrier behind the fence.
-__device__ __forceinline__ void fence_async_proxy() {
+__device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 /// `bytes` (a multiple of 16, as both addresses are) from global to shared memory; they count on `barrier`.
-__device__ __forceinline__ void bulk_load(void* dst_smem, const void* src_gmem, unsigned bytes,
+__device__ __forceinline__ void cp_async_bulk(void* dst_smem, const void* src_gmem, unsigned bytes,
                                           Mbarrier* barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
                :
@@ -97,7 +97,7 @@ __device__ __forceinline__ void bulk_load(void* dst_smem, const void* src_gmem, 
                : "memory");
 }
 /// Fetches a tensor map, a __grid_constant__ parameter of the kernel, before its first use.
-__device__ __forceinline__ void tensor_map_prefetch(const CUtensorMap* map) {
+__device__ __forceinline__ void prefetch_tensormap(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" : : "l"(map) : "memory");
 }
 /// The map's box whose first element is at `panel` * 64 columns, `row`, `head`, into a tile. All bytes of the
@@ -135,17 +135,17 @@ __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorM
                : "memory");
 }
 /// Makes this thread's stores since the last commit a group.
-__device__ __forceinline__ void bulk_commit() {
+__device__ __forceinline__ void cp_async_bulk_commit_group() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 /// Waits until the copy engine has read the shared memory of all but the latest `Groups` groups.
 template <int Groups>
-__device__ __forceinline__ void bulk_wait_read() {
+__device__ __forceinline__ void cp_async_bulk_wait_group_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Groups) : "memory");
 }
 /// Waits until all but the latest `Groups` groups are complete, written and visible.
 template <int Groups>
-__device__ __forceinline__ void bulk_wait() {
+__device__ __forceinline__ void cp_async_bulk_wait_group() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Groups) : "memory");
 }
 
@@ -153,7 +153,7 @@ __device__ __forceinline__ void bulk_wait() {
 
 /// All lanes of a warp: true for one of them. With `lane == 0` the compiler does not know that it is one, and
 /// loops over lanes around every request to the copy engine.
-__device__ __forceinline__ bool elect_one() {
+__device__ __forceinline__ bool elect_sync() {
   unsigned elected;
   asm volatile(
       "{\n.reg .pred p;\n"
@@ -169,18 +169,18 @@ __device__ __forceinline__ bool elect_one() {
 /// others to give them up, or gives up those above it. Takes effect only where __launch_bounds__ names a
 /// minimum of blocks.
 template <int Registers>
-__device__ __forceinline__ void registers_grow() {
+__device__ __forceinline__ void setmaxnreg_inc() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
 }
 template <int Registers>
-__device__ __forceinline__ void registers_shrink() {
+__device__ __forceinline__ void setmaxnreg_dec() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
 }
 
 // ---- Clusters ----
 
 /// This block's number in its cluster.
-__device__ __forceinline__ unsigned cluster_rank() {
+__device__ __forceinline__ unsigned cluster_ctarank() {
   unsigned rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
@@ -198,7 +198,7 @@ __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 /// Where `pointer`'s place in shared memory lies in block `rank`, as a cluster-wide shared address.
-__device__ __forceinline__ std::uint32_t cluster_address(const void* pointer, unsigned rank) {
+__device__ __forceinline__ std::uint32_t mapa(const void* pointer, unsigned rank) {
   std::uint32_t address;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
                : "=r"(address)
@@ -206,15 +206,15 @@ __device__ __forceinline__ std::uint32_t cluster_address(const void* pointer, un
   return address;
 }
 /// Writes 16 bytes to another block's shared memory without waiting; they count on a barrier there. Both
-/// are addresses from cluster_address().
-__device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float4 value, std::uint32_t barrier) {
+/// are addresses from mapa().
+__device__ __forceinline__ void st_async(std::uint32_t dst, float4 value, std::uint32_t barrier) {
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
                :
                : "r"(dst), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
                : "memory");
 }
 /// The same for 8 bytes.
-__device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float2 value, std::uint32_t barrier) {
+__device__ __forceinline__ void st_async(std::uint32_t dst, float2 value, std::uint32_t barrier) {
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
                :
                : "r"(dst), "f"(value.x), "f"(value.y), "r"(barrier)
@@ -226,7 +226,7 @@ __device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float2 va
 // D, N / 2 registers: d[4 * j + 2 * h + c] is row 16 * (warp of the warpgroup) + lane / 4 + 8 * h, column
 // 8 * j + 2 * (lane % 4) + c: sixteen rows of eight-column accumulators of mma_m16n8k16, side by side. A in
 // registers, 16 of its columns, is as there too; two neighbouring eight-column blocks of D packed to half are
-// one. Between the first wgmma that uses a register and the wgmma_wait behind it, nothing may touch it.
+// one. Between the first wgmma that uses a register and the wgmma_wait_group behind it, nothing may touch it.
 
 /// Which index of an operand in shared memory is contiguous: the one summed over (Q and K of Q K^T), or the
 /// other (V of P V).
@@ -234,7 +234,7 @@ enum class Major { k = 0, mn = 1 };
 
 /// Describes a tile to wgmma, from its first 16 (Major::k) columns or rows (Major::mn) on. Where an operand
 /// that is Major::mn is wider than a panel, `panel_bytes` is the distance of one panel from the next.
-__device__ __forceinline__ std::uint64_t wgmma_tile(const void* tile_smem, int panel_bytes = 16) {
+__device__ __forceinline__ std::uint64_t wgmma_descriptor(const void* tile_smem, int panel_bytes = 16) {
   constexpr std::uint64_t kSwizzle128B = 1, kEightRows = 1024 >> 4;  // lengths in units of 16 bytes
   return (detail::smem_address(tile_smem) & 0x3ffff) >> 4 | std::uint64_t(panel_bytes >> 4) << 16 |
          kEightRows << 32 | kSwizzle128B << 62;
@@ -248,13 +248,13 @@ __device__ __forceinline__ void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 /// Makes the products since the last commit a group.
-__device__ __forceinline__ void wgmma_commit() {
+__device__ __forceinline__ void wgmma_commit_group() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 /// Waits until at most `Groups` groups, the latest, are outstanding. The registers given are those that may
 /// be used afterwards: the compiler sees no other tie between them and the wait.
 template <int Groups, int... kSizes>
-__device__ __forceinline__ void wgmma_wait(float (&... finished)[kSizes]) {
+__device__ __forceinline__ void wgmma_wait_group(float (&... finished)[kSizes]) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Groups) : "memory");
   const auto tie = [](auto& registers) {
 #pragma unroll

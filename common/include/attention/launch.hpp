@@ -4,7 +4,10 @@
 
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <utility>
+
+#include "attention/problem.hpp"
 
 /// Dynamic shared memory of the running block, at global scope because CUDA gives every `extern __shared__`
 /// array of a kernel the same address. 1024-byte aligned, as the 128-byte swizzle of TMA and wgmma needs.
@@ -54,7 +57,7 @@ inline cudaLaunchAttribute clusters_of(unsigned blocks) {
 }
 
 /// A launch that may begin before the one in front of it in the stream has ended: programmatic dependent
-/// launch. Its kernel calls grid_dependency_wait() before it touches what that one may write. Compute
+/// launch. Its kernel calls griddepcontrol_wait() before it touches what that one may write. Compute
 /// capability 9.0.
 inline cudaLaunchAttribute dependent_launch() {
   cudaLaunchAttribute attribute = {};
@@ -68,6 +71,24 @@ template <typename... Parameters, typename... Args>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t smem_bytes,
                    cudaStream_t stream, Args&&... args) {
   return launch_with({}, kernel, grid, block, smem_bytes, stream, std::forward<Args>(args)...);
+}
+
+/// Calls body(std::integral_constant<int, head_dim>()), so that the problem's head_dim can be a template
+/// argument of a kernel, and returns what it returns; cudaErrorInvalidValue where it is none of 32, 64, 96, 128.
+template <typename Body>
+cudaError_t with_head_dim(const Problem& problem, const Body& body) {
+  switch (problem.head_dim) {
+    case 32:
+      return body(std::integral_constant<int, 32>());
+    case 64:
+      return body(std::integral_constant<int, 64>());
+    case 96:
+      return body(std::integral_constant<int, 96>());
+    case 128:
+      return body(std::integral_constant<int, 128>());
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
 }  // namespace attention

@@ -119,7 +119,7 @@ __device__ __forceinline__ half2 ex2_approx(half2 x) {
 // ---- cp.async: global to shared memory without passing through registers ----
 
 /// Copies `src_bytes` (0 to 16) and fills the rest of 16 bytes with zeros; both addresses 16-byte aligned.
-/// The data is there for this thread after cp_async_wait, for others after a barrier behind that. Past L1
+/// The data is there for this thread after cp_async_wait_group, for others after a barrier behind that. Past L1
 /// (.cg).
 __device__ __forceinline__ void cp_async_16(void* dst_smem, const void* src_gmem, int src_bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
@@ -142,12 +142,12 @@ __device__ __forceinline__ void cp_async_4(void* dst_smem, const void* src_gmem,
                : "memory");
 }
 /// Makes this thread's copies since the last commit a group; an empty one counts too.
-__device__ __forceinline__ void cp_async_commit() {
+__device__ __forceinline__ void cp_async_commit_group() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
 /// Waits until at most `Groups` of this thread's groups, the latest, are outstanding.
 template <int Groups>
-__device__ __forceinline__ void cp_async_wait() {
+__device__ __forceinline__ void cp_async_wait_group() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Groups) : "memory");
 }
 /// Waits for all of this thread's copies, committed or not.
@@ -171,13 +171,13 @@ __device__ __forceinline__ void bar_arrive(int id, int threads) {
 /// Waits until the launch before this one on its stream has finished and its writes are visible. A kernel
 /// that was launched with cudaLaunchAttributeProgrammaticStreamSerialization calls it before it reads what
 /// that one wrote.
-__device__ __forceinline__ void grid_dependency_wait() {
+__device__ __forceinline__ void griddepcontrol_wait() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 /// Lets the launch after this one start as soon as every block has called this or ended.
-__device__ __forceinline__ void grid_dependency_launch() {
+__device__ __forceinline__ void griddepcontrol_launch_dependents() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
 #endif

@@ -44,10 +44,13 @@ using WorkspaceFunction = std::size_t(const Problem& problem);
 using SetUpFunction = cudaError_t(const Problem& problem);
 using TearDownFunction = cudaError_t();
 
-/// One idea, added to the variant before it.
+/// One idea, added to the variant before it. Its kernel and launcher are stages/<stage>/<name>.cu, and differ
+/// from the file of the variant before by at most kMaxChangedLines lines (tests/test_steps.cpp).
 struct Variant {
-  std::string_view name;       ///< as on the command line: "one_pass"
-  std::string_view idea;       ///< one line for tables
+  std::string_view name;  ///< as on the command line: "one_pass"
+  std::string_view idea;  ///< one line for tables
+  /// Where the file is written anew instead: why. At most two variants of a stage, the first not counted.
+  std::string_view rewrite = {};
   Techniques techniques = {};  ///< all that it uses, held against machine code and counters by tests/evidence
   LaunchFunction* launch;
   SupportsFunction* supports;

@@ -5,7 +5,7 @@
 namespace attention {
 
 /// Lanes that take part in every warp operation of the stages: all of them.
-inline constexpr unsigned kWholeWarp = 0xffffffffu;
+inline constexpr unsigned kFullMask = 0xffffffffu;
 
 /// The largest `value` of each group of `Lanes` neighbouring lanes (a power of two up to 32), in all of its
 /// lanes. Every lane of the warp takes part. Butterfly: log2(Lanes) shuffles.
@@ -14,7 +14,7 @@ __device__ __forceinline__ float warp_reduce_max(float value) {
   static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
 #pragma unroll
   for (int distance = Lanes / 2; distance > 0; distance /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(kWholeWarp, value, distance));
+    value = fmaxf(value, __shfl_xor_sync(kFullMask, value, distance));
   }
   return value;
 }
@@ -25,7 +25,7 @@ __device__ __forceinline__ float warp_reduce_sum(float value) {
   static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
 #pragma unroll
   for (int distance = Lanes / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kWholeWarp, value, distance);
+    value += __shfl_xor_sync(kFullMask, value, distance);
   }
   return value;
 }

@@ -19,34 +19,34 @@ FOUR_MAXIMA = """    float largest[8];
     for (int i = 0; i < 8; ++i) m_i[i / 2 % 2] = fmaxf(m_i[i / 2 % 2], largest[i]);
 """
 
-TRIGGER = "  if constexpr (Idea::kDependent) grid_dependency_launch();\n"
+TRIGGER = "  if constexpr (Idea::kDependent) griddepcontrol_launch_dependents();\n"
 
 
 def trigger_before(place):
     return [(TRIGGER, ""), (place, TRIGGER + place)]
 
 
-PREFETCH = """    tensor_map_prefetch(&q_map);
-    tensor_map_prefetch(&k_map);
-    tensor_map_prefetch(&v_map);
+PREFETCH = """    prefetch_tensormap(&q_map);
+    prefetch_tensormap(&k_map);
+    prefetch_tensormap(&v_map);
 """
 
 INITIALISES_Q = "    mbarrier_init(&smem.q_full, 1);\n"
 V_SMEM = "  half* v_smem = smem.v[warpgroup];\n"
 
-LOADS_Q = """    mbarrier_arrive_expect(&smem.q_full, kQBytes);
+LOADS_Q = """    mbarrier_arrive_expect_tx(&smem.q_full, kQBytes);
     tma_load(smem.q, &q_map, 0, first_row, head, &smem.q_full);
 """
 LOADS_KEYS = """    for (int half_tile = 0; half_tile < 2; ++half_tile) {
       for (int group = 0; group < kWarpgroups; ++group) {
-        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+        mbarrier_arrive_expect_tx(&smem.k_full[group][half_tile], kHalfBytes);
 """
 KEYS_BY_GROUP = """    for (int group = 0; group < kWarpgroups; ++group) {
       for (int half_tile = 0; half_tile < 2; ++half_tile) {
-        mbarrier_arrive_expect(&smem.k_full[group][half_tile], kHalfBytes);
+        mbarrier_arrive_expect_tx(&smem.k_full[group][half_tile], kHalfBytes);
 """
 LOADS_VALUES = """    for (int group = 0; group < kWarpgroups; ++group) {
-      mbarrier_arrive_expect(&smem.v_full[group], 2 * kHalfBytes);
+      mbarrier_arrive_expect_tx(&smem.v_full[group], 2 * kHalfBytes);
 """
 INITIALISES = """    for (int group = 0; group < kWarpgroups; ++group) {
       for (int half_tile = 0; half_tile < 2; ++half_tile) mbarrier_init(&smem.k_full[group][half_tile], 1);
@@ -72,7 +72,7 @@ STORE_BY_16 = """    std::uint32_t own[kKept];
     // A quad transposes its 4 x 4 pairs: lane j then has the eight columns of tile j. No index depends on the lane.
     const auto exchange = [&](std::uint32_t& low, std::uint32_t& high, int distance) {
       const bool gives_low = lane % (2 * distance) >= distance;
-      const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, gives_low ? low : high, distance);
+      const std::uint32_t taken = __shfl_xor_sync(kFullMask, gives_low ? low : high, distance);
       if (gives_low) {
         low = taken;
       } else {
@@ -201,13 +201,13 @@ SPACE = Space(
                 ("    mbarrier_init(&smem.received_full, 1);\n    mbarrier_init(&smem.received_stats_full, 1);\n",
                  "    if (warpgroup == 0) mbarrier_init(&smem.received_full, 1);\n"
                  "    if (warpgroup == 0) mbarrier_init(&smem.received_stats_full, 1);\n"),
-                ("    if constexpr (kClusterSize > 1) {\n      mbarrier_arrive_expect(&smem.received_full",
-                 "    if (warpgroup == 0) {\n      mbarrier_arrive_expect(&smem.received_full"),
+                ("    if constexpr (kClusterSize > 1) {\n      mbarrier_arrive_expect_tx(&smem.received_full",
+                 "    if (warpgroup == 0) {\n      mbarrier_arrive_expect_tx(&smem.received_full"),
                 (LOADS_Q, f"    if (warpgroup == 0) {{\n{LOADS_Q}    }}\n")]}),
         Knob("maxima begin", {
             "with half of the scores": [],
-            "with all of them": [("wgmma_wait<1>(s[0]);", "wgmma_wait<0>(s[0], s[1]);"),
-                                 ("  wgmma_wait<0>(s[1]);\n", "")]}),
+            "with all of them": [("wgmma_wait_group<1>(s[0]);", "wgmma_wait_group<0>(s[0], s[1]);"),
+                                 ("  wgmma_wait_group<0>(s[1]);\n", "")]}),
         Knob("products with V begin", {
             "with half of P": [],
             "with all of it": [(VALUES_WAIT, "  }\n  mbarrier_wait(&smem.v_full[warpgroup], 0);\n#pragma unroll\n"

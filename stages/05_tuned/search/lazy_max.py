@@ -7,7 +7,7 @@ above, it gives numbers in place of infinity, and no sum tells.
 from space import Knob, Space
 
 BEHIND_MAXIMUM = "  if constexpr (Idea::kLazy) scores(1);\n"
-FIRST_MAXIMUM = "  wgmma_wait<Idea::kLazy ? 0 : 1>(s[0]);\n"
+FIRST_MAXIMUM = "  wgmma_wait_group<Idea::kLazy ? 0 : 1>(s[0]);\n"
 
 WARPS = "  const int warpgroup = block_warp / kGroupWarps, warp = block_warp % kGroupWarps;\n"
 WARPS_BY_THREAD = \
@@ -20,7 +20,7 @@ KEYS_BY_HALVES = """      for (int half_tile = 0; half_tile < 2; ++half_tile) {
         for (int group = 0; group < kWarpgroups; ++group) {
           tma_load(smem.k[group]"""
 
-TRIGGER = "  grid_dependency_launch();\n  __syncthreads();"
+TRIGGER = "  griddepcontrol_launch_dependents();\n  __syncthreads();"
 CLUSTER_WAIT = "  cluster_wait();\n"
 EXCHANGE_BEGINS = "  // Maxima and sums go ahead, while the last products run:"
 
@@ -32,14 +32,14 @@ BEHIND_STATS = "  __syncwarp();\n  if (lane == 0) mbarrier_arrive(&smem.stats_fu
 OWN_PART = "    smem.mail[sibling][warp].parts[kOwn][lane] = part_for(kOwn ^ 1);\n"
 OTHERS_PARTS = "    constexpr int kOwn = decltype(own_constant)::value;\n"
 INVERSE = "  float inverse[2];\n"
-BEHIND_PRODUCTS = "  wgmma_wait<0>(o);\n" + INVERSE
+BEHIND_PRODUCTS = "  wgmma_wait_group<0>(o);\n" + INVERSE
 WEIGHED = "\n  // What member"
 
 STORE = """    // 8 bytes a lane: neighbours swap a pair, even lanes then have four columns of the first tile, odd ones
     // of the second.
     std::uint32_t low = pack(kept[0][2 * r], kept[0][2 * r + 1]);
     std::uint32_t high = pack(kept[1][2 * r], kept[1][2 * r + 1]);
-    const std::uint32_t taken = __shfl_xor_sync(kWholeWarp, lane % 2 == 0 ? high : low, 1);
+    const std::uint32_t taken = __shfl_xor_sync(kFullMask, lane % 2 == 0 ? high : low, 1);
     if (lane % 2 == 0) {
       high = taken;
     } else {
@@ -76,7 +76,7 @@ PRODUCTS_OF_PART = """  const auto products = [&](int half_tile, int from = 0, i
 """
 SECOND_HALF = """  exponentials(1);
   if constexpr (Idea::kLazy) {
-    wgmma_wait<0>(o);  // they are long done, and O may be multiplied here
+    wgmma_wait_group<0>(o);  // they are long done, and O may be multiplied here
     if (surpassed()) {
       float factor[2];
       raise_maximum(1, factor);
@@ -99,7 +99,7 @@ def last_products_by(*ends):
             (SECOND_HALF, f"""  const auto last_part = [&](auto start, auto end) {{
     const float l_before[2] = {{l_i[0], l_i[1]}};
     exponentials(1, start, end);
-    wgmma_wait<0>(o);
+    wgmma_wait_group<0>(o);
     if (surpassed()) {{
       float factor[2];
       raise_maximum(1, factor);
@@ -128,7 +128,7 @@ SPACE = Space(
         Knob("the second half's products begin", {
             "behind the first maximum": [],
             "at once": [("  if constexpr (!Idea::kLazy) scores(1);\n", "  scores(1);\n"),
-                        (FIRST_MAXIMUM, "  wgmma_wait<1>(s[0]);\n"), (BEHIND_MAXIMUM, "")]}),
+                        (FIRST_MAXIMUM, "  wgmma_wait_group<1>(s[0]);\n"), (BEHIND_MAXIMUM, "")]}),
         Knob("the last products begin with", {
             "64 keys": [],
             "32 of them": last_products_by(32, 64),
@@ -148,8 +148,8 @@ SPACE = Space(
         Knob("the next launch may begin", {
             "behind the requests": [],
             "before them": [(TRIGGER, "  __syncthreads();"),
-                            ("  if (block_warp == 0 && elect_one()) {\n",
-                             "  grid_dependency_launch();\n  if (block_warp == 0 && elect_one()) {\n")]}),
+                            ("  if (block_warp == 0 && elect_sync()) {\n",
+                             "  griddepcontrol_launch_dependents();\n  if (block_warp == 0 && elect_sync()) {\n")]}),
         Knob("the other block's barriers are waited for", {
             "before the launch before has ended": [],
             "before the exchange": [(CLUSTER_WAIT, ""), (EXCHANGE_BEGINS, CLUSTER_WAIT + EXCHANGE_BEGINS)]}),
@@ -164,6 +164,6 @@ SPACE = Space(
             "to the same": [(OWN_PART, ""), (OTHERS_PARTS, OTHERS_PARTS + OWN_PART)]}),
         Knob("what a part is divided by is worked out", {
             "behind the last products": [],
-            "beside them": [(BEHIND_PRODUCTS, INVERSE), (WEIGHED, "  wgmma_wait<0>(o);\n" + WEIGHED)]}),
+            "beside them": [(BEHIND_PRODUCTS, INVERSE), (WEIGHED, "  wgmma_wait_group<0>(o);\n" + WEIGHED)]}),
         Knob("a lane stores", {"8 bytes": [], "4 bytes": [(STORE, STORE_BY_4)]}),
     ])

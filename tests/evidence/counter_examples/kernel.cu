@@ -203,8 +203,8 @@ __global__ void one_tile_in_flight_kernel(Problem p, Tensors t) {
   uint32_t sum = 0;
   for (int tile = 0; tile < p.seq_kv; ++tile) {
     cp_async_16(&tile_smem[tile % 2][threadIdx.x], t.k + tile * kRowHalves + threadIdx.x % 8 * 8);
-    cp_async_commit();
-    cp_async_wait<0>();
+    cp_async_commit_group();
+    cp_async_wait_group<0>();
     __syncthreads();
     sum += tile_smem[tile % 2][31 - threadIdx.x].x;
     __syncthreads();
@@ -292,7 +292,7 @@ cudaError_t attribute_only(const Problem&, const Tensors& t, void*, cudaStream_t
 }
 // Would wait, and is never launched so that it could start early.
 __global__ void waits_kernel(Tensors t) {
-  grid_dependency_wait();
+  griddepcontrol_wait();
   t.o[threadIdx.x] = t.q[threadIdx.x];
 }
 cudaError_t instruction_only(const Problem&, const Tensors& t, void*, cudaStream_t stream) {

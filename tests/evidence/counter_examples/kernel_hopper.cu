@@ -14,18 +14,18 @@ __global__ void __launch_bounds__(256, 1) warpgroups_alike_kernel(Tensors t) {
   __shared__ Mbarrier full;
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
-    mbarrier_init_fence();
-    mbarrier_arrive_expect(&full, 64 * 64 * sizeof(half));
-    bulk_load(tile_smem, t.q, 64 * 64 * sizeof(half), &full);
+    fence_mbarrier_init();
+    mbarrier_arrive_expect_tx(&full, 64 * 64 * sizeof(half));
+    cp_async_bulk(tile_smem, t.q, 64 * 64 * sizeof(half), &full);
   }
   __syncthreads();
-  registers_grow<232>();
+  setmaxnreg_inc<232>();
   float d[32] = {};
   mbarrier_wait(&full, 0);
   wgmma_fence();
-  wgmma(d, wgmma_tile(tile_smem), wgmma_tile(tile_smem), false);
-  wgmma_commit();
-  wgmma_wait<0>(d);
+  wgmma(d, wgmma_descriptor(tile_smem), wgmma_descriptor(tile_smem), false);
+  wgmma_commit_group();
+  wgmma_wait_group<0>(d);
   float sum = 0.f;
   for (const float x : d) sum += x;
   t.o[threadIdx.x] = __float2half(sum);

@@ -17,24 +17,24 @@ __global__ void __launch_bounds__(384, 1)
   __shared__ Mbarrier full;
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
-    mbarrier_init_fence();
+    fence_mbarrier_init();
   }
   __syncthreads();
   if (threadIdx.x / 128 == 0) {
-    registers_shrink<40>();
+    setmaxnreg_dec<40>();
     if (threadIdx.x == 0) {
-      mbarrier_arrive_expect(&full, kTileBytes);
+      mbarrier_arrive_expect_tx(&full, kTileBytes);
       tma_load(tile_smem, &q_map, 0, 0, 0, &full);
     }
     return;
   }
-  registers_grow<232>();
+  setmaxnreg_inc<232>();
   float d[32] = {};
   mbarrier_wait(&full, 0);
   wgmma_fence();
-  wgmma(d, wgmma_tile(tile_smem), wgmma_tile(tile_smem), false);
-  wgmma_commit();
-  wgmma_wait<0>(d);
+  wgmma(d, wgmma_descriptor(tile_smem), wgmma_descriptor(tile_smem), false);
+  wgmma_commit_group();
+  wgmma_wait_group<0>(d);
   float sum = 0.f;
   for (const float x : d) sum += x;
   t.o[threadIdx.x - 128] = __float2half(sum);
@@ -54,15 +54,15 @@ __global__ void cluster_sum_kernel(Tensors t) {
   __shared__ Mbarrier full;
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
-    mbarrier_init_fence();
-    mbarrier_arrive_expect(&full, sizeof sums_smem);
+    fence_mbarrier_init();
+    mbarrier_arrive_expect_tx(&full, sizeof sums_smem);
   }
   cluster_arrive();
   cluster_wait();
   const half mine = t.v[blockIdx.x * 32 + threadIdx.x];
-  if (cluster_rank() == 1) {
-    cluster_store_async(cluster_address(&sums_smem[threadIdx.x], 0), make_float2(__half2float(mine), 0.f),
-                        cluster_address(&full, 0));
+  if (cluster_ctarank() == 1) {
+    st_async(mapa(&sums_smem[threadIdx.x], 0), make_float2(__half2float(mine), 0.f),
+                        mapa(&full, 0));
     return;
   }
   mbarrier_wait(&full, 0);

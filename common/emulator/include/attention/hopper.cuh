@@ -20,16 +20,16 @@ using Mbarrier = std::uint64_t;
 __device__ __forceinline__ void mbarrier_init(Mbarrier* barrier, unsigned arrivals, EMULATOR_SITE) {
   ::emulator::mbarrier_init(barrier, arrivals, site);
 }
-__device__ __forceinline__ void mbarrier_init_fence() {
-  ::emulator::mbarrier_init_fence();
+__device__ __forceinline__ void fence_mbarrier_init() {
+  ::emulator::fence_mbarrier_init();
 }
 __device__ __forceinline__ void mbarrier_arrive(Mbarrier* barrier, EMULATOR_SITE) {
-  ::emulator::mbarrier_arrive(barrier, ::emulator::cluster_rank(), 0, site);
+  ::emulator::mbarrier_arrive(barrier, ::emulator::cluster_ctarank(), 0, site);
 }
-__device__ __forceinline__ void mbarrier_arrive_expect(Mbarrier* barrier, unsigned bytes, EMULATOR_SITE) {
-  ::emulator::mbarrier_arrive(barrier, ::emulator::cluster_rank(), bytes, site);
+__device__ __forceinline__ void mbarrier_arrive_expect_tx(Mbarrier* barrier, unsigned bytes, EMULATOR_SITE) {
+  ::emulator::mbarrier_arrive(barrier, ::emulator::cluster_ctarank(), bytes, site);
 }
-__device__ __forceinline__ void mbarrier_arrive_remote(Mbarrier* barrier, unsigned rank, EMULATOR_SITE) {
+__device__ __forceinline__ void mbarrier_arrive_cluster(Mbarrier* barrier, unsigned rank, EMULATOR_SITE) {
   ::emulator::mbarrier_arrive(barrier, rank, 0, site);
 }
 // It may wait a while, so it waits until it can say yes.
@@ -43,17 +43,17 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, unsigned parity
 
 // ---- Bulk copies ----
 
-__device__ __forceinline__ void fence_async_proxy() {
+__device__ __forceinline__ void fence_proxy_async() {
   ::emulator::async_proxy_fence();
 }
-__device__ __forceinline__ void bulk_load(void* dst_smem, const void* src_gmem, unsigned bytes,
+__device__ __forceinline__ void cp_async_bulk(void* dst_smem, const void* src_gmem, unsigned bytes,
                                           Mbarrier* barrier, EMULATOR_SITE) {
-  ::emulator::bulk_load(dst_smem, src_gmem, bytes, barrier, site);
+  ::emulator::cp_async_bulk(dst_smem, src_gmem, bytes, barrier, site);
 }
-__device__ __forceinline__ void tensor_map_prefetch(const CUtensorMap*) {}
+__device__ __forceinline__ void prefetch_tensormap(const CUtensorMap*) {}
 __device__ __forceinline__ void tma_load(void* tile_smem, const CUtensorMap* map, int panel, int row,
                                          int head, Mbarrier* barrier, EMULATOR_SITE) {
-  ::emulator::tile_load(tile_smem, map, {panel, row, head}, barrier, 1u << ::emulator::cluster_rank(), site);
+  ::emulator::tile_load(tile_smem, map, {panel, row, head}, barrier, 1u << ::emulator::cluster_ctarank(), site);
 }
 __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtensorMap* map, int panel,
                                                    int row, int head, Mbarrier* barrier, std::uint16_t ranks,
@@ -64,24 +64,24 @@ __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorM
                                           int head, EMULATOR_SITE) {
   ::emulator::tile_store(tile_smem, map, {panel, row, head}, site);
 }
-__device__ __forceinline__ void bulk_commit() {
-  ::emulator::bulk_commit();
+__device__ __forceinline__ void cp_async_bulk_commit_group() {
+  ::emulator::cp_async_bulk_commit_group();
 }
 // A tile is read and written at once.
 template <int Groups>
-__device__ __forceinline__ void bulk_wait_read() {
+__device__ __forceinline__ void cp_async_bulk_wait_group_read() {
   static_assert(Groups >= 0);
-  ::emulator::bulk_wait(Groups);
+  ::emulator::cp_async_bulk_wait_group(Groups);
 }
 template <int Groups>
-__device__ __forceinline__ void bulk_wait() {
+__device__ __forceinline__ void cp_async_bulk_wait_group() {
   static_assert(Groups >= 0);
-  ::emulator::bulk_wait(Groups);
+  ::emulator::cp_async_bulk_wait_group(Groups);
 }
 
 // ---- One thread of many ----
 
-__device__ __forceinline__ bool elect_one(EMULATOR_SITE) {
+__device__ __forceinline__ bool elect_sync(EMULATOR_SITE) {
   ::emulator::ballot(::emulator::Vote::elect, 0xffffffffu, true, site);
   return ::emulator::lane_index() == 0;
 }
@@ -89,20 +89,20 @@ __device__ __forceinline__ bool elect_one(EMULATOR_SITE) {
 // ---- Registers ----
 
 template <int Registers>
-__device__ __forceinline__ void registers_grow(EMULATOR_SITE) {
+__device__ __forceinline__ void setmaxnreg_inc(EMULATOR_SITE) {
   static_assert(Registers >= 24 && Registers <= 256 && Registers % 8 == 0);
-  ::emulator::registers_grow(Registers, site);
+  ::emulator::setmaxnreg_inc(Registers, site);
 }
 template <int Registers>
-__device__ __forceinline__ void registers_shrink(EMULATOR_SITE) {
+__device__ __forceinline__ void setmaxnreg_dec(EMULATOR_SITE) {
   static_assert(Registers >= 24 && Registers <= 256 && Registers % 8 == 0);
-  ::emulator::registers_shrink(Registers, site);
+  ::emulator::setmaxnreg_dec(Registers, site);
 }
 
 // ---- Clusters ----
 
-__device__ __forceinline__ unsigned cluster_rank() {
-  return ::emulator::cluster_rank();
+__device__ __forceinline__ unsigned cluster_ctarank() {
+  return ::emulator::cluster_ctarank();
 }
 __device__ __forceinline__ void cluster_arrive(EMULATOR_SITE) {
   ::emulator::cluster_arrive(false, site);
@@ -113,14 +113,14 @@ __device__ __forceinline__ void cluster_arrive_relaxed(EMULATOR_SITE) {
 __device__ __forceinline__ void cluster_wait(EMULATOR_SITE) {
   ::emulator::cluster_wait(site);
 }
-__device__ __forceinline__ std::uint32_t cluster_address(const void* pointer, unsigned rank, EMULATOR_SITE) {
-  return ::emulator::cluster_address(pointer, rank, site);
+__device__ __forceinline__ std::uint32_t mapa(const void* pointer, unsigned rank, EMULATOR_SITE) {
+  return ::emulator::mapa(pointer, rank, site);
 }
-__device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float4 value, std::uint32_t barrier,
+__device__ __forceinline__ void st_async(std::uint32_t dst, float4 value, std::uint32_t barrier,
                                                     EMULATOR_SITE) {
   ::emulator::store_async(dst, &value, 16, barrier, site);
 }
-__device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float2 value, std::uint32_t barrier,
+__device__ __forceinline__ void st_async(std::uint32_t dst, float2 value, std::uint32_t barrier,
                                                     EMULATOR_SITE) {
   ::emulator::store_async(dst, &value, 8, barrier, site);
 }
@@ -129,7 +129,7 @@ __device__ __forceinline__ void cluster_store_async(std::uint32_t dst, float2 va
 
 enum class Major { k = 0, mn = 1 };
 
-__device__ __forceinline__ std::uint64_t wgmma_tile(const void* tile_smem, int panel_bytes = 16,
+__device__ __forceinline__ std::uint64_t wgmma_descriptor(const void* tile_smem, int panel_bytes = 16,
                                                     EMULATOR_SITE) {
   return ::emulator::matrix_descriptor(tile_smem, panel_bytes, 1024, site);
 }
@@ -139,25 +139,25 @@ __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t tile, int b
 __device__ __forceinline__ void wgmma_fence(EMULATOR_SITE) {
   ::emulator::warpgroup_fence(site);
 }
-__device__ __forceinline__ void wgmma_commit(EMULATOR_SITE) {
+__device__ __forceinline__ void wgmma_commit_group(EMULATOR_SITE) {
   ::emulator::warpgroup_commit(site);
 }
 
 // The registers named here are those that complete products wrote; the emulated device knows them.
 template <int Groups>
-__device__ __forceinline__ void wgmma_wait(EMULATOR_SITE) {
+__device__ __forceinline__ void wgmma_wait_group(EMULATOR_SITE) {
   ::emulator::warpgroup_wait(Groups, site);
 }
 template <int Groups, int A>
-__device__ __forceinline__ void wgmma_wait(float (&)[A], EMULATOR_SITE) {
+__device__ __forceinline__ void wgmma_wait_group(float (&)[A], EMULATOR_SITE) {
   ::emulator::warpgroup_wait(Groups, site);
 }
 template <int Groups, int A, int B>
-__device__ __forceinline__ void wgmma_wait(float (&)[A], float (&)[B], EMULATOR_SITE) {
+__device__ __forceinline__ void wgmma_wait_group(float (&)[A], float (&)[B], EMULATOR_SITE) {
   ::emulator::warpgroup_wait(Groups, site);
 }
 template <int Groups, int A, int B, int C>
-__device__ __forceinline__ void wgmma_wait(float (&)[A], float (&)[B], float (&)[C], EMULATOR_SITE) {
+__device__ __forceinline__ void wgmma_wait_group(float (&)[A], float (&)[B], float (&)[C], EMULATOR_SITE) {
   ::emulator::warpgroup_wait(Groups, site);
 }
 

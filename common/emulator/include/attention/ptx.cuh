@@ -70,11 +70,11 @@ __device__ __forceinline__ void cp_async_4(void* dst_smem, const void* src_gmem,
                                            EMULATOR_SITE) {
   ::emulator::copy_async(dst_smem, src_gmem, 4, src_bytes, site);
 }
-__device__ __forceinline__ void cp_async_commit(EMULATOR_SITE) {
+__device__ __forceinline__ void cp_async_commit_group(EMULATOR_SITE) {
   ::emulator::copy_async_commit(site);
 }
 template <int Groups>
-__device__ __forceinline__ void cp_async_wait(EMULATOR_SITE) {
+__device__ __forceinline__ void cp_async_wait_group(EMULATOR_SITE) {
   static_assert(Groups >= 0);
   ::emulator::copy_async_wait(Groups, site);
 }
@@ -91,9 +91,9 @@ __device__ __forceinline__ void bar_arrive(int id, int threads, EMULATOR_SITE) {
 
 // A launch starts when the one before it has finished. There is nothing to wait for, but it is noticed who does
 // not, and there is nobody to tell.
-__device__ __forceinline__ void grid_dependency_wait() {
-  ::emulator::grid_dependency_wait();
+__device__ __forceinline__ void griddepcontrol_wait() {
+  ::emulator::griddepcontrol_wait();
 }
-__device__ __forceinline__ void grid_dependency_launch() {}
+__device__ __forceinline__ void griddepcontrol_launch_dependents() {}
 
 }  // namespace attention

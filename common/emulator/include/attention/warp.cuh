@@ -8,7 +8,7 @@
 
 namespace attention {
 
-inline constexpr unsigned kWholeWarp = 0xffffffffu;
+inline constexpr unsigned kFullMask = 0xffffffffu;
 
 template <int Lanes = 32>
 __device__ __forceinline__ float warp_reduce_max(float value, EMULATOR_SITE) {

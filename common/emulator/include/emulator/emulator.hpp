@@ -42,7 +42,7 @@ enum class ReportKind {
   in_flight_access,   ///< data of an asynchronous copy, or a register of a wgmma, used before it was waited
                       ///< for
   wait_never_made,    ///< threads end with copies or wgmmas that nobody waited for
-  launch_not_waited,  ///< global memory used with no grid_dependency_wait(), by a launch that may start
+  launch_not_waited,  ///< global memory used with no griddepcontrol_wait(), by a launch that may start
                       ///< before the one before it has ended
   missing_fence,      ///< copy engine or tensor cores may not see what threads wrote
   bad_mbarrier,       ///< not initialised, too many arrivals, more bytes than it can count
@@ -157,8 +157,8 @@ enum class EventKind {
   ldmatrix,
   mma,
   cp_async,
-  cp_async_commit,
-  cp_async_wait,
+  cp_async_commit_group,
+  cp_async_wait_group,
   block_barrier,
   named_barrier,
   warp_barrier,
@@ -166,8 +166,8 @@ enum class EventKind {
   vote,
   atomic,
   wgmma,
-  wgmma_wait,
-  bulk_load,
+  wgmma_wait_group,
+  cp_async_bulk,
   bulk_store,
   remote_store,
   mbarrier_arrive,

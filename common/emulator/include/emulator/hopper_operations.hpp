@@ -15,7 +15,7 @@ namespace emulator {
 // ---- mbarrier ----
 
 void mbarrier_init(std::uint64_t* barrier, unsigned arrivals, Site site);
-void mbarrier_init_fence();
+void fence_mbarrier_init();
 /// Arrives at the barrier's place in block `rank` of the cluster, and makes the phase wait for `bytes` more.
 void mbarrier_arrive(std::uint64_t* barrier, unsigned rank, unsigned bytes, Site site);
 /// Returns when the phase of this parity has ended.
@@ -24,7 +24,7 @@ void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Site site);
 // ---- Bulk copies: they land when nobody else in the block can run, in any order ----
 
 void async_proxy_fence();
-void bulk_load(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Site site);
+void cp_async_bulk(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Site site);
 struct TileIndex {
   int panel, row, head;
 };
@@ -33,16 +33,16 @@ void tile_load(void* to, const CUtensorMap* map, TileIndex at, std::uint64_t* ba
                Site site);
 /// Read and written when this thread waits for it.
 void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site site);
-void bulk_commit();
+void cp_async_bulk_commit_group();
 /// Waits until at most `groups` groups of this thread's stores are outstanding.
-void bulk_wait(int groups);
+void cp_async_bulk_wait_group(int groups);
 
 // ---- Clusters ----
 
-__attribute__((const)) unsigned cluster_rank();
+__attribute__((const)) unsigned cluster_ctarank();
 /// A number for a place in the shared memory of block `rank`.
-std::uint32_t cluster_address(const void* pointer, unsigned rank, Site site);
-/// Lands like a bulk copy; `to` and `barrier` are from cluster_address().
+std::uint32_t mapa(const void* pointer, unsigned rank, Site site);
+/// Lands like a bulk copy; `to` and `barrier` are from mapa().
 void store_async(std::uint32_t to, const void* value, int bytes, std::uint32_t barrier, Site site);
 /// Relaxed: without a promise about memory.
 void cluster_arrive(bool relaxed, Site site);
@@ -50,8 +50,8 @@ void cluster_wait(Site site);
 
 // ---- Warpgroups: done by all lanes of a warp together ----
 
-void registers_grow(int registers, Site site);
-void registers_shrink(int registers, Site site);
+void setmaxnreg_inc(int registers, Site site);
+void setmaxnreg_dec(int registers, Site site);
 
 /// What wgmma takes for a tile in shared memory, in the PTX ISA's format.
 std::uint64_t matrix_descriptor(const void* tile, int leading_bytes, int stride_bytes, Site site);

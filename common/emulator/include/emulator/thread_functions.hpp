@@ -17,7 +17,7 @@ __attribute__((const)) int lane_index();
 
 enum class BarrierReduction { none, count, all, any };
 int block_barrier(BarrierReduction reduction, int predicate, Site site);
-void grid_dependency_wait();
+void griddepcontrol_wait();
 void named_barrier_sync(int id, int threads, Site site);
 void named_barrier_arrive(int id, int threads, Site site);
 void warp_barrier(unsigned mask, Site site);
@@ -171,6 +171,6 @@ __forceinline__ void __threadfence_system() {
 // Programmatic dependent launch: a launch starts when the one before it has finished. There is nothing to
 // wait for, but it is noticed who does not, and there is nobody to tell.
 __forceinline__ void cudaGridDependencySynchronize() {
-  ::emulator::grid_dependency_wait();
+  ::emulator::griddepcontrol_wait();
 }
 __forceinline__ void cudaTriggerProgrammaticLaunchCompletion() {}

@@ -10,7 +10,7 @@ namespace attention::exercise {
 // [sum]
 // The sum of `value` over all lanes of the warp, in every lane.
 __device__ float warp_sum(float value) {
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kWholeWarp, value, distance);
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kFullMask, value, distance);
   return value;
 }
 // [sum]

@@ -20,7 +20,7 @@ std::string overlap(const emulator::Profile& profile) {
       int times = 0;
       for (const emulator::Event& event : kernel.events) {
         times +=
-            event.kind == emulator::EventKind::cp_async_wait && event.warp == 0 && event.line == line.line;
+            event.kind == emulator::EventKind::cp_async_wait_group && event.warp == 0 && event.line == line.line;
       }
       if (everything && times > 1) {
         return "line " + std::to_string(line.line) +

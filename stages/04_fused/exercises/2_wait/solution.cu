@@ -3,7 +3,7 @@
 // O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The next tile is asked for
 // before this one is used. In the exercise the wait is missing, and a tile is used while it is still on its
 // way: on a GPU that gives a right answer on most days, on the emulated device a wrong one every time. Groups
-// complete in the order in which they were committed; cp_async_wait<N>() waits until at most the N latest are
+// complete in the order in which they were committed; cp_async_wait_group<N>() waits until at most the N latest are
 // outstanding. Wait for this tile, and not for the next one.
 #include "attention/ptx.cuh"
 #include "given.cuh"
@@ -29,7 +29,7 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
       cp_async_16(&v_smem[tile % 2][i / 8][column], inside ? v_gmem + key * kHeadDim + column : v_gmem,
                   inside ? 16 : 0);
     }
-    cp_async_commit();  // an empty group counts, too, so that counting groups is counting tiles
+    cp_async_commit_group();  // an empty group counts, too, so that counting groups is counting tiles
   };
 
   float2 o[4] = {};
@@ -37,7 +37,7 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
   copy(0);
   for (int tile = 0; tile < tiles; ++tile) {
     copy(tile + 1);
-    cp_async_wait<1>();  // all groups but the latest: this tile is here, as far as this thread copied it
+    cp_async_wait_group<1>();  // all groups but the latest: this tile is here, as far as this thread copied it
     __syncthreads();     // and as far as all others did
     for (int i = 0; i < 4 && first_row + i < p.seq_q; ++i) {
       const float* prob = p_gmem + (size_t(head) * p.seq_q + first_row + i) * p.seq_kv + tile * kBlockKv;

@@ -21,8 +21,8 @@ __device__ void new_maximum(const float (&s)[2][4], float (&m_i)[2], float (&l_i
                             float (&o)[kOTiles][4]) {
   for (int h = 0; h < 2; ++h) {
     float m = fmaxf(fmaxf(s[0][2 * h], s[0][2 * h + 1]), fmaxf(s[1][2 * h], s[1][2 * h + 1]));
-    m = fmaxf(m, __shfl_xor_sync(kWholeWarp, m, 1));
-    m = fmaxf(m, __shfl_xor_sync(kWholeWarp, m, 2));
+    m = fmaxf(m, __shfl_xor_sync(kFullMask, m, 1));
+    m = fmaxf(m, __shfl_xor_sync(kFullMask, m, 2));
     const float m_new = fmaxf(m_i[h], m);
     const float correction = __expf(m_i[h] - m_new);
     m_i[h] = m_new;

@@ -52,7 +52,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
       mbarrier_init(&smem.full[slot], 1);
       mbarrier_init(&smem.empty[slot], kConsumerWarps);
     }
-    mbarrier_init_fence();
+    fence_mbarrier_init();
   }
   __syncthreads();
 
@@ -60,7 +60,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
     for (int tile = 0; lane_id == 0 && tile < tiles; ++tile) {
       const int slot = tile % kStages, first_key = tile * kBlockKv;
       mbarrier_wait(&smem.empty[slot], empty_parity(tile));
-      mbarrier_arrive_expect(&smem.full[slot], tile_bytes(min(kBlockKv, p.seq_kv - first_key)));
+      mbarrier_arrive_expect_tx(&smem.full[slot], tile_bytes(min(kBlockKv, p.seq_kv - first_key)));
       tma_load(smem.v[slot], &v_map, 0, first_key, kv_head_of(p, head), &smem.full[slot]);
     }
     return;

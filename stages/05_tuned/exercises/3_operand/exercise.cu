@@ -31,7 +31,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
 
   if (threadIdx.x == 0) {
     mbarrier_init(&smem.full, 1);
-    mbarrier_init_fence();
+    fence_mbarrier_init();
   }
   __syncthreads();
 
@@ -44,7 +44,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
   for (int tile = 0; tile < tiles; ++tile) {
     const int first_key = tile * kBlockKv;
     if (threadIdx.x == 0) {
-      mbarrier_arrive_expect(&smem.full, sizeof(smem.v));
+      mbarrier_arrive_expect_tx(&smem.full, sizeof(smem.v));
       tma_load(smem.v, &v_map, 0, first_key, kv_head_of(p, head), &smem.full);
     }
     std::uint32_t p_frag[kBlockKv / 16][4];
@@ -59,10 +59,10 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
     // [product]
     wgmma_fence();
     for (int k = 0; k < kBlockKv / 16; ++k) {
-      wgmma<Major::k>(o, p_frag[k], wgmma_advance(wgmma_tile(smem.v), 32 * k), true);
+      wgmma<Major::k>(o, p_frag[k], wgmma_advance(wgmma_descriptor(smem.v), 32 * k), true);
     }
-    wgmma_commit();
-    wgmma_wait<0>(o);
+    wgmma_commit_group();
+    wgmma_wait_group<0>(o);
     // [product]
     __syncthreads();  // all warps have read the tile: the next one may come
   }

@@ -21,13 +21,13 @@ __global__ void cluster_kernel(Problem p, Tensors t) {
   __shared__ __align__(16) float4 mailbox[kRows / kClusterSize][32];
   __shared__ Mbarrier received;
   const int warp_id = threadIdx.x / 32, lane_id = threadIdx.x % 32;
-  const unsigned rank = cluster_rank(), other = rank ^ 1;
+  const unsigned rank = cluster_ctarank(), other = rank ^ 1;
   const int row = blockIdx.x / kClusterSize * kRows + warp_id, head = blockIdx.y;
 
   // [begin]
   if (threadIdx.x == 0) {
     mbarrier_init(&received, 1);
-    mbarrier_init_fence();
+    fence_mbarrier_init();
     mbarrier_arrive(&received);
   }
   __syncthreads();
@@ -58,8 +58,8 @@ __global__ void cluster_kernel(Problem p, Tensors t) {
   // [exchange]
   float4* letter = &mailbox[warp_id / 2][lane_id];
   if (warp_id % 2 != int(rank)) {
-    cluster_store_async(cluster_address(letter, other), make_float4(o.x, o.y, m_i, l_i),
-                        cluster_address(&received, other));
+    st_async(mapa(letter, other), make_float4(o.x, o.y, m_i, l_i),
+                        mapa(&received, other));
     return;  // whom this block waits for has not returned before it sent, and it waits for what we send
   }
   mbarrier_wait(&received, 0);
