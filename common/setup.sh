@@ -8,14 +8,14 @@ die() { say "error: $1"; exit "${2:-2}"; }
 can_include() {
   for header in "$@"; do
     printf '#if !__has_include(<%s>)\n#error missing\n#endif\n' "$header" |
-      "${CXX:-g++}" -E -x c++ -std=c++20 - >/dev/null 2>&1 && return 0
+      ${CXX:-g++} -E -x c++ -std=c++20 - >/dev/null 2>&1 && return 0
   done
   return 1
 }
 
 # missing_packages: Debian's names of what is not there yet.
 missing_packages() {
-  command -v "${CXX:-g++}" >/dev/null || echo g++
+  command -v ${CXX:-g++} >/dev/null || echo g++
   command -v cmake >/dev/null || echo cmake
   command -v ninja >/dev/null || echo ninja-build
   # Before there is a compiler, every header counts as missing; all of them are wanted then.
@@ -60,25 +60,74 @@ install_packages() {
 
 gpu_answers() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }
 
-# build PRESET TARGET...: configures and builds, quietly unless it fails or somebody watches.
+# one_at_a_time: waits for another ./run or ./test in this folder, since two builds in one would break each other.
+# A script that one of these runs (the tests run the book's commands) does not wait for its own parent.
+one_at_a_time() {
+  [ -z "${ATTENTION_BUILD_LOCKED-}" ] || return 0
+  mkdir -p build 2>/dev/null && [ -w build ] ||
+    die "cannot write to $PWD/build: it belongs to another user; remove it, or work in a copy of your own"
+  export ATTENTION_BUILD_LOCKED=$$
+  command -v flock >/dev/null || return 0
+  exec 9>>build/lock
+  if ! flock -n 9; then
+    say "waiting for another ./run or ./test in this folder (process $(tail -n 1 build/lock)) ..."
+    flock 9
+  fi
+  echo $$ >build/lock
+}
+
+# build PRESET TARGET...: configures and builds, quietly unless it fails, with a line that counts what is done.
 build() {
   preset=$1
   shift
   mkdir -p "build/$preset"
   log=build/$preset/build.log
+  cache=build/$preset/CMakeCache.txt
+  if [ -f "$cache" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$cache"; then
+    die "build/$preset was made in another folder; remove it: rm -r build/$preset"
+  fi
   say "building build/$preset ($*) ..."
-  if [ -t 2 ]; then
-    { cmake --preset "$preset" >"$log" 2>&1 || { cat "$log" >&2; false; }; } &&
-      cmake --build --preset "$preset" --target "$@" >&2
-  else
-    { cmake --preset "$preset" && cmake --build --preset "$preset" --target "$@"; } >"$log" 2>&1 ||
-      { tail -n 60 "$log" >&2; false; }
-  fi || die "build/$preset does not build; the log is above" 1
+  cmake --preset "$preset" >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "build/$preset cannot be configured; the log is above" 1; }
+  # In the background and a process group of its own, so that a signal is answered at once and ends all of it.
+  setsid cmake --build --preset "$preset" --target "$@" >"$log" 2>&1 9>&- &
+  builder=$!
+  trap 'kill -- -$builder 2>/dev/null; [ ! -t 2 ] || echo >&2; die "interrupted" 130' INT TERM
+  shown=
+  seconds=0
+  while kill -0 $builder 2>/dev/null; do
+    sleep 1
+    seconds=$((seconds + 1))
+    done_of_all=$(sed -n 's|^\[\([0-9]*\)/\([0-9]*\)\].*|\1 of \2|p' "$log" | tail -n 1)
+    [ "$done_of_all" != "$shown" ] || continue
+    if [ -t 2 ]; then printf '\r  %s steps ' "$done_of_all" >&2
+    elif [ $((seconds % 10)) -eq 0 ]; then say "  $done_of_all steps"
+    else continue; fi
+    shown=$done_of_all
+  done
+  [ ! -t 2 ] || printf '\r\033[K' >&2
+  built=0
+  wait $builder || built=$?
+  trap - INT TERM
+  if [ $built -ne 0 ]; then
+    grep -v '^\[[0-9]*/[0-9]*\] ' "$log" | tail -n 60 >&2
+    die "build/$preset does not build; the log is above, all of it in $log" 1
+  fi
 }
 
 # check_stages NAME...: each must be a folder of stages/.
 check_stages() {
   for stage in "$@"; do
-    [ -f "stages/$stage/kernel.cu" ] || die "no stage is named '$stage'; there is $(ls stages | tr '\n' ' ')"
+    [ -f "stages/$stage/stage.cpp" ] || die "no stage is named '$stage'; there is $(ls stages | tr '\n' ' ')"
   done
+}
+
+# check_variant NAME STAGE...: one of the stages must have it, in a file of that name.
+check_variant() {
+  variant=$1
+  shift
+  [ "$variant" != all ] || return 0
+  for stage in "$@"; do
+    if [ -f "stages/$stage/$variant.cu" ] || [ -f "stages/$stage/$variant.cpp" ]; then return 0; fi
+  done
+  die "no variant is named '$variant'; there is $(for stage in "$@"; do ls "stages/$stage"; done | sed -n 's/\.cu$//p' | tr '\n' ' ')all"
 }
