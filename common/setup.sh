@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by ./run and ./test: finds what the build needs and installs what is missing. POSIX sh.
 # Where everything is there, nothing is installed and no network is touched.
 
@@ -64,7 +65,7 @@ gpu_answers() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | 
 # A script that one of these runs (the tests run the book's commands) does not wait for its own parent.
 one_at_a_time() {
   [ -z "${ATTENTION_BUILD_LOCKED-}" ] || return 0
-  mkdir -p build 2>/dev/null && [ -w build ] ||
+  { mkdir -p build 2>/dev/null && [ -w build ]; } ||
     die "cannot write to $PWD/build: it belongs to another user; remove it, or work in a copy of your own"
   export ATTENTION_BUILD_LOCKED=$$
   command -v flock >/dev/null || return 0
@@ -87,7 +88,10 @@ build() {
     die "build/$preset was made in another folder; remove it: rm -r build/$preset"
   fi
   say "building build/$preset ($*) ..."
-  cmake --preset "$preset" >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "build/$preset cannot be configured; the log is above" 1; }
+  if ! cmake --preset "$preset" >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    die "build/$preset cannot be configured; the log is above" 1
+  fi
   # In the background and a process group of its own, so that a signal is answered at once and ends all of it.
   setsid cmake --build --preset "$preset" --target "$@" >"$log" 2>&1 9>&- &
   builder=$!
