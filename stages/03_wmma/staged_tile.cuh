@@ -21,7 +21,8 @@ struct StagedTile {
   static constexpr int kLd = kColumns + kPadding;
   static constexpr int kElements = kRows * kLd;  // in shared memory
   static constexpr int kChunksPerRow = kColumns / 8;
-  static constexpr int kPerThread = (kRows * kChunksPerRow + kThreads - 1) / kThreads;
+  static constexpr int kPerThread = kRows * kChunksPerRow / kThreads;
+  static_assert(kPerThread * kThreads == kRows * kChunksPerRow);
   uint4 chunk_rmem[kPerThread];
 
   // Rows of Q, K or V, of which `rows` exist. The others become zeros, which add nothing to a product.
@@ -31,7 +32,7 @@ struct StagedTile {
       const int row = (thread + i * kThreads) / kChunksPerRow;
       const int column = (thread + i * kThreads) % kChunksPerRow * 8;
       chunk_rmem[i] = make_uint4(0, 0, 0, 0);
-      if (row < kRows && row < rows) {
+      if (row < rows) {
         chunk_rmem[i] = *reinterpret_cast<const uint4*>(tile_gmem + row * size_t(kColumns) + column);
       }
     }
@@ -46,7 +47,7 @@ struct StagedTile {
       const int row = (thread + i * kThreads) / kChunksPerRow;
       const int column = (thread + i * kThreads) % kChunksPerRow * 8;
       chunk_rmem[i] = make_uint4(0, 0, 0, 0);
-      if (row < kRows && column < (q0 + row < p.seq_q ? visible_keys(p, q0 + row) - kv0 : 0)) {
+      if (q0 + row < p.seq_q && kv0 + column < visible_keys(p, q0 + row)) {
         chunk_rmem[i] = *reinterpret_cast<const uint4*>(tile_gmem + row * ld + column);
       }
     }
@@ -57,7 +58,7 @@ struct StagedTile {
     for (int i = 0; i < kPerThread; ++i) {
       const int row = (thread + i * kThreads) / kChunksPerRow;
       const int column = (thread + i * kThreads) % kChunksPerRow * 8;
-      if (row < kRows) *reinterpret_cast<uint4*>(tile_smem + row * kLd + column) = chunk_rmem[i];
+      *reinterpret_cast<uint4*>(tile_smem + row * kLd + column) = chunk_rmem[i];
     }
   }
 };
