@@ -39,7 +39,7 @@ TEST_CASE("the workspace is the scores in whole fragments") {
 }
 
 TEST_CASE("rows longer than the registers of a warp hold") {
-  // At 512 keys the launcher takes the other softmax, at 2048 that one starts to read rows twice.
+  // Above 512 keys the launcher takes the other softmax; above 2048 that one reads a row twice.
   for (const int seq_kv : {511, 513, 2048, 2049, 4500}) {
     for (const bool causal : {false, true}) {
       const Problem problem({.heads = 1, .seq_q = 5, .seq_kv = seq_kv, .head_dim = 32, .causal = causal});
