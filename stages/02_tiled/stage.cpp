@@ -1,42 +1,51 @@
 #include "attention/stage.hpp"
 
+#include "l2.cuh"
+#include "scores.cuh"
+
 namespace attention::tiled {
 
-// Defined in kernel.cu.
-LaunchFunction coalesced, tiled, wide, padded, l2_persist;
-WorkspaceFunction workspace_bytes;
-SetUpFunction set_aside_l2;
-TearDownFunction give_l2_back;
+// Each in a file of its name.
+LaunchFunction coalesced, tiled, wide, wide_softmax, padded, l2_persist;
 
 namespace {
 
-// `tiled` stores O in runs of eight halves, half a sector: not coalesced until `wide` stores 16 bytes a lane.
+// `tiled` stores O in runs of eight halves, half a sector: not coalesced until `wide` stores 16 bytes per lane.
+// The softmax of `wide` still loads 4 bytes per lane: not wide in every kernel until `wide_softmax`.
 constexpr Techniques kCoalesced = {Technique::custom_kernel, Technique::coalesced_access};
 constexpr Techniques kTiled = {Technique::custom_kernel, Technique::shared_memory_tiling};
-constexpr Techniques kWide = kTiled + Techniques{Technique::wide_loads, Technique::coalesced_access};
-constexpr Techniques kPadded = kWide + Techniques{Technique::no_bank_conflicts};
+constexpr Techniques kWide = kTiled + Techniques{Technique::coalesced_access};
+constexpr Techniques kWideSoftmax = kWide + Techniques{Technique::wide_loads};
+constexpr Techniques kPadded = kWideSoftmax + Techniques{Technique::no_bank_conflicts};
 
 constexpr Variant kVariants[] = {
     {.name = "coalesced",
-     .idea = "lanes on neighbouring elements: whole sectors a request",
+     .idea = "lanes on neighbouring elements: whole sectors per request",
      .techniques = kCoalesced,
      .launch = coalesced,
      .supports = supports_usual_shapes,
      .workspace_bytes = workspace_bytes},
     {.name = "tiled",
      .idea = "tiles in shared memory, a block of results in registers",
+     .rewrite = "a block computes a tile where a warp computed a row, so every loop of both products is new",
      .techniques = kTiled,
      .launch = tiled,
      .supports = supports_usual_shapes,
      .workspace_bytes = workspace_bytes},
     {.name = "wide",
-     .idea = "16 bytes an access, global and shared",
+     .idea = "16 bytes per lane and access in both products, global and shared",
      .techniques = kWide,
      .launch = wide,
      .supports = supports_usual_shapes,
      .workspace_bytes = workspace_bytes},
+    {.name = "wide_softmax",
+     .idea = "16 bytes per lane and access in the softmax too",
+     .techniques = kWideSoftmax,
+     .launch = wide_softmax,
+     .supports = supports_usual_shapes,
+     .workspace_bytes = workspace_bytes},
     {.name = "padded",
-     .idea = "16 bytes of padding a shared row: no bank conflicts",
+     .idea = "16 bytes of padding per row in shared memory: no bank conflicts",
      .techniques = kPadded,
      .launch = padded,
      .supports = supports_usual_shapes,

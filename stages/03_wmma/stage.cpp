@@ -1,10 +1,11 @@
 #include "attention/stage.hpp"
 
+#include "scores.cuh"
+
 namespace attention::wmma {
 
-// Defined in kernel.cu.
+// Each in a file of its name.
 LaunchFunction wmma, f16_accumulate, double_buffered, warp_specialized;
-WorkspaceFunction score_workspace_bytes;
 
 namespace {
 
@@ -20,20 +21,21 @@ constexpr Variant kVariants[] = {
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes},
     {.name = "f16_accumulate",
-     .idea = "PV summed in FP16 accumulators: half the registers, a larger error",
+     .idea = "P V summed in FP16 accumulators: half the registers, a larger error",
      .techniques = kWmma + Techniques{Technique::fp16_accumulation},
      .launch = f16_accumulate,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes,
      .error_factor = 4.0},
     {.name = "double_buffered",
-     .idea = "FP32 again; the next tile is on its way while this one is multiplied",
+     .idea = "FP32 again; the next tile is loaded while this one is multiplied",
      .techniques = kWmma + Techniques{Technique::double_buffering},
      .launch = double_buffered,
      .supports = supports_usual_shapes,
      .workspace_bytes = score_workspace_bytes},
     {.name = "warp_specialized",
      .idea = "producer warps load, consumer warps multiply, named barriers between",
+     .rewrite = "one loop for all warps becomes two: one for warps that load, one for warps that multiply",
      .techniques = kWmma + Techniques{Technique::warp_specialization},
      .launch = warp_specialized,
      .supports = supports_usual_shapes,

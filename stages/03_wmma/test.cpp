@@ -39,7 +39,7 @@ TEST_CASE("the workspace is the scores in whole fragments") {
 }
 
 TEST_CASE("rows longer than the registers of a warp hold") {
-  // 512 and 2048 keys are where the softmax changes its way.
+  // Above 512 keys the launcher takes the other softmax; above 2048 that one reads a row twice.
   for (const int seq_kv : {511, 513, 2048, 2049, 4500}) {
     for (const bool causal : {false, true}) {
       const Problem problem({.heads = 1, .seq_q = 5, .seq_kv = seq_kv, .head_dim = 32, .causal = causal});
@@ -55,7 +55,7 @@ TEST_CASE("rows longer than the registers of a warp hold") {
   }
 }
 
-TEST_CASE("half accumulators cost accuracy, and no more than one rounding a step") {
+TEST_CASE("half accumulators cost accuracy, and no more than one rounding per step") {
   for (const Distribution distribution : {Distribution::normal, Distribution::equal_keys}) {
     const Problem problem({.heads = 1, .seq_q = 64, .seq_kv = 1024});
     const Inputs inputs = make_inputs(problem, distribution, 22);
@@ -67,9 +67,9 @@ TEST_CASE("half accumulators cost accuracy, and no more than one rounding a step
     CHECK(in_float.ok);
     CHECK(in_half.relative_error > in_float.relative_error);
 
-    // Each of four groups of warps sums a quarter of the keys, 16 a step. A sum of probabilities times values
-    // is at most the largest value, so that each step rounds by at most half a unit in that value's last
-    // place.
+    // Each of four groups of warps sums a quarter of the keys, 16 per step. A sum of probabilities times
+    // values is at most the largest value, so that each step rounds by at most half a unit in that value's
+    // last place.
     float largest_v = 0;
     for (const half v : inputs.v) largest_v = std::max(largest_v, std::abs(__half2float(v)));
     const double steps = 1024 / 16;
@@ -78,7 +78,7 @@ TEST_CASE("half accumulators cost accuracy, and no more than one rounding a step
   }
 }
 
-TEST_CASE("how operands are brought changes no bit") {
+TEST_CASE("the order of loads and products changes no bit") {
   const Problem problem({.heads = 2, .kv_heads = 1, .seq_q = 100, .seq_kv = 700, .causal = true});
   const Inputs inputs = make_inputs(problem, Distribution::normal, 23);
   Session session(problem, inputs);

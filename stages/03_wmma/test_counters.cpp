@@ -1,5 +1,4 @@
-// What the emulated device counts and checks, held against what each variant claims. Compiled for that device
-// alone.
+// What each variant claims, as the emulated device counts and checks it. Compiled for that device alone.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -55,7 +54,7 @@ TEST_CASE("tensor cores do the products, and no access waits for a bank") {
   }
 }
 
-TEST_CASE("the next tile is asked for before this one is multiplied") {
+TEST_CASE("the next tile is loaded before this one is multiplied") {
   const auto wmma = kernels_of("wmma");
   const auto double_buffered = kernels_of("double_buffered");
   const int tile_loads = loads_before_multiplying(kernel_named(wmma, "output_kernel"));

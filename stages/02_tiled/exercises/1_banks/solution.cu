@@ -1,8 +1,8 @@
 // Exercise 02.1: eight rows in eight places.
 //
-// A block computes the scores of 32 rows and 64 keys from tiles in shared memory, 16 bytes an access. It is
-// right, and most of its reads of K take eight turns where one would do, since neighbouring lanes read
-// neighbouring *rows*, and all rows begin in the same bank. Change one number.
+// A block computes the scores of 32 rows and 64 keys from tiles in shared memory, 16 bytes per lane and
+// access. The kernel is right, but a read of K takes eight times as many wavefronts as it needs:
+// neighbouring lanes read neighbouring *rows*, and all rows begin in the same bank. Change one number.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -11,12 +11,11 @@ constexpr int kThreads = 256;
 constexpr int kBlockQ = 32;
 constexpr int kBlockKv = 64;
 // [stride]
-constexpr int kStride =
-    kHeadDim + 8;  // halves from one row of a tile to the next: 144 bytes, 4 banks further each
+// Halves from one row of a tile to the next: 144 bytes, so that each row begins 4 banks after the one before.
+constexpr int kStride = kHeadDim + 8;
 // [stride]
 
-// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become
-// zeros.
+// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the rest become zeros.
 template <int kRows>
 __device__ void load_tile(half (*tile_smem)[kStride], const half* gmem, int rows) {
   constexpr int kChunksPerRow = kHeadDim / 8;  // of 16 bytes
@@ -39,7 +38,7 @@ __device__ float dot8(const uint4& a, const uint4& b) {
   return sum;
 }
 
-// A warp has four rows of the tile, a lane two of its keys.
+// A warp computes the scores of four rows, a lane those of two keys.
 __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   __shared__ __align__(16) half q_smem[kBlockQ][kStride];
   __shared__ __align__(16) half k_smem[kBlockKv][kStride];

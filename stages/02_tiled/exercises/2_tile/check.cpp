@@ -4,8 +4,8 @@ namespace attention::exercise {
 
 std::string loads(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "scores_kernel");
-  // 64 rows and 64 keys: two tiles of Q and one of K for each, 8 KB and 16 KB, 512 bytes a request of 16 a
-  // lane.
+  // 64 rows and 64 keys: two blocks, each with 32 rows of Q and 64 of K, 128 bytes per row. A request of
+  // 16 bytes per lane brings 512 bytes.
   constexpr std::uint64_t kBytes = 2 * (32 + 64) * 64 * 2;
   if (c.global_load_bytes > kBytes) {
     return "scores_kernel loads " + std::to_string(c.global_load_bytes) +

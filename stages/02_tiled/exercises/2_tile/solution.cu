@@ -1,9 +1,9 @@
 // Exercise 02.2: bring a tile.
 //
 // A block computes the scores of 32 rows and 64 keys. Each of its threads needs many rows of K, and many
-// threads need the same ones, so the block brings them into shared memory first. Write load_tile(): kRows
-// rows of 64 halves, 16 bytes at a time, neighbouring threads on neighbouring 16 bytes, rows from `rows` on
-// as zeros. And see to it that no thread reads a tile before all of it is there.
+// threads need the same ones, so the block copies them to shared memory first. Write load_tile(): it copies
+// kRows rows of 64 halves, 16 bytes at a time, with neighbouring threads on neighbouring 16 bytes, and makes
+// the rows from `rows` on zeros. Then make sure that no thread reads a tile before all of it is there.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -11,12 +11,10 @@ namespace attention::exercise {
 constexpr int kThreads = 256;
 constexpr int kBlockQ = 32;
 constexpr int kBlockKv = 64;
-constexpr int kStride =
-    kHeadDim + 8;  // +8 halves = 16 bytes of padding: eight rows begin in eight groups of banks
+constexpr int kStride = kHeadDim + 8;  // 16 bytes of padding: eight rows begin in eight groups of banks
 
 // [load]
-// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the other rows become
-// zeros.
+// Copies rows 0 .. rows-1 (at most kRows) of a matrix of 64 columns to shared memory; the rest become zeros.
 template <int kRows>
 __device__ void load_tile(half (*tile_smem)[kStride], const half* gmem, int rows) {
   constexpr int kChunksPerRow = kHeadDim / 8;  // of 16 bytes
@@ -40,7 +38,7 @@ __device__ float dot8(const uint4& a, const uint4& b) {
   return sum;
 }
 
-// A warp has four rows of the tile, a lane two of its keys.
+// A warp computes the scores of four rows, a lane those of two keys.
 __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   __shared__ __align__(16) half q_smem[kBlockQ][kStride];
   __shared__ __align__(16) half k_smem[kBlockKv][kStride];

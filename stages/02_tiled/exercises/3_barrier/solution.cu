@@ -1,15 +1,14 @@
 // Exercise 02.3: the barrier that is missing.
 //
-// O = P V, a tile of 32 keys of V in shared memory at a time. The kernel is right on most days. On a GPU its
-// warps run nearly in step, so nobody notices; under another order of warps, one is still reading a tile when
-// another overwrites it. The emulated device finds the race on every run. Add one barrier, in the right
-// place.
+// O = P V, with one tile of 32 keys of V in shared memory at a time. The kernel is right on most days: on a
+// GPU its warps run nearly in step. Under another order of warps, one is still reading a tile when another
+// overwrites it. The emulated device finds this race on every run. Add one barrier, in the right place.
 #include "given.cuh"
 
 namespace attention::exercise {
 
 constexpr int kThreads = 128;
-constexpr int kBlockQ = 16;  // four rows a warp
+constexpr int kBlockQ = 16;  // four rows per warp
 constexpr int kBlockKv = 32;
 
 __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {

@@ -1,10 +1,10 @@
 // Exercise 03.1: one tile with WMMA.
 //
-// A warp computes 16 x 16 scores. Rows of Q and K are in shared memory already, 16 of each, with zeros for
-// rows that do not exist, and what the warp leaves in s_smem goes to memory. The exercise leaves zeros there.
-// Multiply with nvcuda::wmma: for every 16 elements of a row, load a fragment of Q and one of K, and add
-// their product to the accumulator. Which of row_major and col_major is K, if its product is with K
-// transposed?
+// A warp computes 16 x 16 scores. 16 rows of Q and 16 of K are in shared memory already, with zeros for rows
+// that do not exist, and the kernel's end stores to global memory what the warp leaves in s_smem. The
+// exercise leaves zeros there. Multiply with nvcuda::wmma: for every 16 elements of a row, load a fragment
+// of Q and one of K, and add their product to the accumulator. Is K row_major or col_major, if Q is to be
+// multiplied by K transposed?
 #include <mma.h>
 
 #include "given.cuh"

@@ -4,8 +4,8 @@ namespace attention::exercise {
 
 constexpr int kTiles = 4;  // of the first case: 256 keys
 
-// In each stretch between two barriers that multiplies, all but the last, a load must come before the first
-// product.
+// Between two barriers the warp multiplies one tile. In all of these stretches but the last, a load must come
+// before the first product.
 std::string loads_ahead(const emulator::Profile& profile) {
   int ahead = 0;
   for (const emulator::KernelProfile& kernel : profile.kernels) {

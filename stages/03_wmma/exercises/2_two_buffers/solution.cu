@@ -1,9 +1,9 @@
 // Exercise 03.2: two buffers.
 //
-// A block computes the scores of 16 rows, a tile of 64 keys at a time. In the exercise each tile is loaded
-// into registers, stored to shared memory, and multiplied, one after the other: nothing is on its way while
-// the tensor cores work. Make k_smem two buffers, and ask for the next tile before this one is multiplied.
-// One barrier a tile is then enough.
+// A block computes the scores of 16 rows, a tile of 64 keys at a time. In the exercise it loads a tile into
+// registers, stores it to shared memory, and multiplies, one after the other: no load is on its way while
+// the tensor cores work. Make k_smem two buffers, and load the next tile before you multiply this one. One
+// barrier per tile is then enough.
 #include <mma.h>
 
 #include "given.cuh"
@@ -16,7 +16,7 @@ constexpr int kThreads = 128;
 constexpr int kBlockQ = 16;
 constexpr int kBlockKv = 64;
 constexpr int kStride = kHeadDim + 8;
-constexpr int kChunks = kBlockKv * kHeadDim / 8 / kThreads;  // of 16 bytes, a thread
+constexpr int kChunks = kBlockKv * kHeadDim / 8 / kThreads;  // of 16 bytes, per thread
 
 struct Staged {
   uint4 chunk_rmem[kChunks];
@@ -35,7 +35,7 @@ struct Staged {
   }
 };
 
-// The warp's 16 keys of a tile, straight to memory, whose rows have room for whole tiles.
+// Computes the scores of the warp's 16 keys and stores them to global memory, whose rows hold whole tiles.
 __device__ void multiply(const half (*q_smem)[kStride], const half (*k_smem)[kStride], float* s_gmem, int ld,
                          float scale) {
   const int warp_id = threadIdx.x / 32;

@@ -1,9 +1,9 @@
 // Exercise 03.3: handing over.
 //
-// Warps 0 to 3 load tiles of V, warps 4 to 7 multiply. There is one buffer, and two named barriers: kFull
-// says that a tile is there, kEmpty that it has been used. bar_sync() arrives and waits, bar_arrive() arrives
-// and goes on; a barrier opens when all 256 threads have arrived. In the exercise one arrival is missing. On
-// a GPU the kernel hangs; the emulated device says who waits for what. Add the line.
+// Warps 0 to 3 load tiles of V, warps 4 to 7 multiply. There is one buffer and two named barriers: kFull
+// says that a tile is there, kEmpty that it has been used. bar_sync() arrives and waits, bar_arrive()
+// arrives and goes on; a barrier opens when all 256 threads have arrived. In the exercise one arrival is
+// missing. On a GPU the kernel hangs; the emulated device says which warps wait where. Add the line.
 #include "attention/ptx.cuh"
 #include "given.cuh"
 
