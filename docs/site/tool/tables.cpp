@@ -1,8 +1,9 @@
-// book_tables FOLDER ROOT STAGE...: writes the tables that the chapters include, as HTML.
+// book_tables ROOT STAGES FOLDER: writes the tables that the chapters include to FOLDER, as HTML, for every
+// stage of the build's list.
 //
-//   counts_<stage>.html      what the emulated device counted, from FOLDER/<stage>.profile.json
-//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts beside what ROOT/docs/results/*.json
-//   has
+//   counts_<stage>.html      what the emulated device counted: ROOT/docs/results/counts/<stage>.json
+//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts, with what was measured:
+//                            ROOT/docs/results/*.json
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -63,8 +64,24 @@ std::string short_name(std::string kernel) {
   return suffix != kernel.npos && suffix > 0 ? kernel.substr(0, suffix) : kernel;
 }
 
-void write_counts(const fs::path& folder, const std::string& stage) {
-  const json profile = json::parse(read_file(folder / (stage + ".profile.json")));
+// What `common/tools counts` recorded of a stage. The book runs no kernel, so a variant without counts is an
+// error.
+json read_counts(const fs::path& root, const Stage& stage) {
+  const std::string file = "docs/results/counts/" + stage.name + ".json";
+  const std::string remedy = "; run python3 common/tools counts --update";
+  if (!fs::exists(root / file)) throw std::runtime_error(file + " is missing" + remedy);
+  json counts = json::parse(read_file(root / file));
+  for (const std::string& variant : stage.variants) {
+    const json& results = counts.at("results");
+    if (std::none_of(results.begin(), results.end(),
+                     [&](const json& any) { return any.at("variant") == variant; }))
+      throw std::runtime_error(file + " has no variant '" + variant + "'" + remedy);
+  }
+  return counts;
+}
+
+void write_counts(const fs::path& root, const Stage& stage, const fs::path& folder) {
+  const json profile = read_counts(root, stage);
   std::vector<std::vector<std::string>> rows;
   for (const json& result : profile.at("results")) {
     if (!result.contains("profile") || result.at("profile").is_null()) continue;
@@ -89,29 +106,30 @@ void write_counts(const fs::path& folder, const std::string& stage) {
       variant.clear();
     }
   }
-  if (rows.empty()) throw std::runtime_error(stage + ": nothing was counted");
+  if (rows.empty()) throw std::runtime_error(stage.name + ": nothing was counted");
   std::vector<std::string> head = {"variant",
                                    "kernel",
                                    "KB loaded",
-                                   "sectors a load",
+                                   "sectors per load",
                                    "ideal",
-                                   "KB by copy engine",
+                                   "KB by TMA",
                                    "wavefronts to read shared",
                                    "ideal",
                                    "to write it",
                                    "mma",
                                    "wgmma",
-                                   "wavefronts of those"};
+                                   "wavefronts of wgmma"};
   for (std::size_t column = head.size(); column-- > 2;) {  // what no kernel of the stage does
     if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == "-"; })) continue;
     head.erase(head.begin() + std::ptrdiff_t(column));
     for (auto& row : rows) row.erase(row.begin() + std::ptrdiff_t(column));
   }
-  write_file(
-      folder / ("counts_" + stage + ".html"),
-      table(head, rows, 2,
-            "Counted by the emulated device while this book was built: one head of the headline shape, which "
-            "has eight. Counts, not times. Instructions are counted by warp."));
+  write_file(folder / ("counts_" + stage.name + ".html"),
+             table(head, rows, 2,
+                   "Counted by the emulated device, from <code>docs/results/counts/" + escaped(stage.name) +
+                       ".json</code>: one head of the headline shape, which has eight. Counts, not times. An "
+                       "instruction "
+                       "counts once per warp."));
 }
 
 struct Prediction {
@@ -177,8 +195,8 @@ std::vector<Recorded> read_results(const fs::path& folder) {
   return all;
 }
 
-void write_predictions(const fs::path& folder, const fs::path& root, const std::string& stage,
-                       const std::vector<Recorded>& all) {
+void write_predictions(const fs::path& root, const std::string& stage, const std::vector<Recorded>& all,
+                       const fs::path& folder) {
   const fs::path readme = root / "stages" / stage / "README.md";
   const std::vector<Prediction> predictions =
       fs::exists(readme) ? read_predictions(readme) : std::vector<Prediction>();
@@ -189,9 +207,10 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
     std::vector<std::vector<std::string>> rows;
     for (const Prediction& p : predictions)
       rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), "-"});
-    html = table({"variant", "predicted us", "measured us"}, rows, 2,
-                 "Nothing is recorded yet: <code>docs/record.sh</code> on a machine with a GPU fills the "
-                 "last column.");
+    html = table(
+        {"variant", "predicted us", "measured us"}, rows, 2,
+        "Nothing is recorded yet: <code>docs/scripts/record.sh</code> on a machine with a GPU fills the "
+        "last column.");
   }
   for (const Recorded& recorded : all) {
     if (predictions.empty()) break;
@@ -216,12 +235,12 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
 
 int main(int argc, char** argv) {
   return book::run("book_tables", [&] {
-    if (argc < 3) throw std::runtime_error("usage: book_tables FOLDER ROOT STAGE...");
-    const book::fs::path folder = argv[1], root = argv[2];
+    if (argc != 4) throw std::runtime_error("usage: book_tables ROOT STAGES FOLDER");
+    const book::fs::path root = argv[1], folder = argv[3];
     const std::vector<book::Recorded> results = book::read_results(root / "docs" / "results");
-    for (int i = 3; i < argc; ++i) {
-      book::write_counts(folder, argv[i]);
-      book::write_predictions(folder, root, argv[i], results);
+    for (const book::Stage& stage : book::read_stages(argv[2])) {
+      book::write_counts(root, stage, folder);
+      book::write_predictions(root, stage.name, results, folder);
     }
   });
 }

@@ -52,6 +52,25 @@ inline std::string replaced(std::string text, std::string_view what, std::string
   return text;
 }
 
+/// A stage, and its variants in order: those that have a file stages/<stage>/<variant>.cu.
+struct Stage {
+  std::string name;
+  std::vector<std::string> variants;
+};
+
+/// The list that the build writes: a line for each stage, "04_fused fused cp_async ...".
+inline std::vector<Stage> read_stages(const std::filesystem::path& path) {
+  std::vector<Stage> stages;
+  for (const std::string& line : split_lines(read_file(path))) {
+    std::istringstream words(line);
+    Stage stage;
+    words >> stage.name;
+    for (std::string variant; words >> variant;) stage.variants.push_back(variant);
+    stages.push_back(std::move(stage));
+  }
+  return stages;
+}
+
 /// Text as HTML.
 inline std::string escaped(std::string_view text) {
   std::string html(text);
