@@ -156,6 +156,14 @@ std::string without_indentation(std::string html, std::size_t blanks) {
   return html;
 }
 
+// The class of a line of a diff: added, removed, or where a hunk begins.
+const char* diff_kind(std::string_view line) {
+  if (line.starts_with("--- ") || line.starts_with("+++ ")) return "";  // names of files
+  if (line.starts_with("+")) return " add";
+  if (line.starts_with("-")) return " del";
+  return line.starts_with("@@") ? " hunk" : "";
+}
+
 // A block of code: the lines of a Doxygen fragment.
 std::string fragment(std::string_view html, bool listing) {
   static constexpr std::string_view kLine = "<div class=\"line\">", kEnd = "</div>";
@@ -167,7 +175,10 @@ std::string fragment(std::string_view html, bool listing) {
     }
     lines.push_back(line.substr(kLine.size(), line.size() - kLine.size() - kEnd.size()));
   }
-  const bool diff = lines.size() > 2 && lines[0].substr(0, 4) == "--- " && lines[1].substr(0, 4) == "+++ ";
+  // A diff may have remarks above the names of its first file.
+  std::size_t first_file = 0;
+  while (first_file < lines.size() && !lines[first_file].starts_with("--- ")) ++first_file;
+  const bool diff = first_file + 1 < lines.size() && lines[first_file + 1].starts_with("+++ ");
   // What was cut out of a function starts in the first column; directives are there already.
   std::size_t common = listing || diff ? 0 : std::string::npos;
   for (const std::string& line : lines) {
@@ -179,13 +190,10 @@ std::string fragment(std::string_view html, bool listing) {
   }
   std::string code;
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    if (!listing && snippet_marker(plain_text(lines[i]))) continue;
-    const char first = lines[i].empty() ? ' ' : lines[i][0];
-    const char* kind = !diff || i < 2 ? ""
-                       : first == '+' ? " add"
-                       : first == '-' ? " del"
-                       : first == '@' ? " hunk"
-                                      : "";
+    const bool in_diff = diff && i >= first_file;
+    const std::string text = plain_text(in_diff && !lines[i].empty() ? lines[i].substr(1) : lines[i]);
+    if (!listing && snippet_marker(text)) continue;
+    const char* kind = in_diff ? diff_kind(lines[i]) : "";
     code += std::string("<div class=\"line") + kind + "\">" + coloured(lines[i]) + "</div>\n";
   }
   return std::string("<div class=\"fragment") + (diff ? " diff" : "") +
