@@ -42,7 +42,7 @@ class Weaver {
           text += line + "\n";
         }
       } catch (const std::exception& error) {
-        throw std::runtime_error(chapter.string() + ":" + std::to_string(number) + ": " + error.what());
+        throw std::runtime_error(fmt::format("{}:{}: {}", chapter.string(), number, error.what()));
       }
     }
     return text;
@@ -51,9 +51,9 @@ class Weaver {
   void check_all_shown() const {
     for (const Stage& stage : stages_) {
       for (const std::string& variant : stage.variants) {
-        const std::string name = stage.name + "/" + variant;
+        const std::string name = fmt::format("{}/{}", stage.name, variant);
         if (!shown_.contains(name))
-          throw std::runtime_error("no chapter shows " + name + "; write <!-- step: " + name + " -->");
+          throw std::runtime_error(fmt::format("no chapter shows {0}; write <!-- step: {0} -->", name));
       }
     }
   }
@@ -64,7 +64,7 @@ class Weaver {
     constexpr std::string_view kEnd = " -->";
     if (line.substr(0, begin.size()) != begin) return std::nullopt;
     if (line.size() < begin.size() + kEnd.size() || line.substr(line.size() - kEnd.size()) != kEnd)
-      throw std::runtime_error("no '" + std::string(kEnd) + "' at the end of the line");
+      throw std::runtime_error(fmt::format("no '{}' at the end of the line", kEnd));
     return std::string(line.substr(begin.size(), line.size() - begin.size() - kEnd.size()));
   }
 
@@ -73,27 +73,29 @@ class Weaver {
     const auto stage = std::find_if(stages_.begin(), stages_.end(),
                                     [&](const Stage& any) { return any.name == name.substr(0, slash); });
     if (stage == stages_.end() || slash == name.size())
-      throw std::runtime_error("no stage for '" + name + "'");
+      throw std::runtime_error(fmt::format("no stage for '{}'", name));
     const std::string variant = name.substr(slash + 1);
     const auto& variants = stage->variants;
     const auto here = std::find(variants.begin(), variants.end(), variant);
-    if (here == variants.end()) throw std::runtime_error(stage->name + " has no variant '" + variant + "'");
-    if (!shown_.insert(name).second) throw std::runtime_error(name + " is shown a second time");
+    if (here == variants.end())
+      throw std::runtime_error(fmt::format("{} has no variant '{}'", stage->name, variant));
+    if (!shown_.insert(name).second) throw std::runtime_error(fmt::format("{} is shown a second time", name));
 
     const std::optional<std::string> reason = rewrite_reason(stage->name, variant);
-    if (here != variants.begin() && !reason) return "\\include " + stage->name + "_" + variant + ".diff\n";
+    if (here != variants.begin() && !reason)
+      return fmt::format("\\include {}_{}.diff\n", stage->name, variant);
     const std::string why =
-        reason ? "This step is a rewrite (" + *reason + "), so here is the whole file.\n\n" : "";
-    return why + "\\fold{stages/" + name + ".cu, whole}\n\n\\include " + name + ".cu\n\n\\endfold\n";
+        reason ? fmt::format("This step is a rewrite ({}), so here is the whole file.\n\n", *reason) : "";
+    return fmt::format("{0}\\fold{{stages/{1}.cu, whole}}\n\n\\include {1}.cu\n\n\\endfold\n", why, name);
   }
 
   // The reason in the variant's entry of stage.cpp, `.rewrite = "..."`; none where it has no such line.
   std::optional<std::string> rewrite_reason(const std::string& stage, const std::string& variant) const {
-    const std::string path = "stages/" + stage + "/stage.cpp", text = read_file(root_ / path);
-    const std::string name = ".name = \"";
-    const std::size_t entry = text.find(name + variant + "\"");
-    if (entry == text.npos) throw std::runtime_error(path + " has no " + name + variant + "\"");
-    const std::size_t end = text.find(name, entry + 1);
+    const std::string path = fmt::format("stages/{}/stage.cpp", stage), text = read_file(root_ / path);
+    const std::string name = fmt::format(".name = \"{}\"", variant);
+    const std::size_t entry = text.find(name);
+    if (entry == text.npos) throw std::runtime_error(fmt::format("{} has no {}", path, name));
+    const std::size_t end = text.find(".name = \"", entry + 1);
     const std::size_t rewrite = text.find(".rewrite = \"", entry);
     if (rewrite >= end) return std::nullopt;
     const std::size_t begin = text.find('"', rewrite) + 1;
@@ -112,7 +114,8 @@ class Weaver {
       rest.remove_prefix(std::min(bar + 3, rest.size()));
     }
     if (parts.size() != 3)
-      throw std::runtime_error("expected 'readme: STAGE | FIRST LINE | LAST LINE', got '" + directive + "'");
+      throw std::runtime_error(
+          fmt::format("expected 'readme: STAGE | FIRST LINE | LAST LINE', got '{}'", directive));
     const bool other_file = parts[0].find('/') != std::string::npos;
     const fs::path readme = root_ / "stages" / (other_file ? parts[0] : parts[0] + "/README.md");
     std::string text;
@@ -125,9 +128,10 @@ class Weaver {
       if (inside) text += line + "\n";
       if (line == parts[1]) inside = true;
     }
-    if (!inside) throw std::runtime_error(readme.string() + " has no line '" + parts[1] + "'");
+    if (!inside) throw std::runtime_error(fmt::format("{} has no line '{}'", readme.string(), parts[1]));
     if (!closed)
-      throw std::runtime_error(readme.string() + " has no line '" + parts[2] + "' after '" + parts[1] + "'");
+      throw std::runtime_error(
+          fmt::format("{} has no line '{}' after '{}'", readme.string(), parts[2], parts[1]));
     return text;
   }
 

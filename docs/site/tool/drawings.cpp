@@ -3,7 +3,6 @@
 // layouts.hpp.
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,15 +20,16 @@ class Drawing {
 
   void rect(double x, double y, double w, double h, const std::string& classes,
             const std::string& hover = "") {
-    body_ += "<rect x=\"" + n(x) + "\" y=\"" + n(y) + "\" width=\"" + n(w) + "\" height=\"" + n(h) +
-             "\" rx=\"2\" class=\"" + classes + "\">" +
-             (hover.empty() ? "" : "<title>" + escaped(hover) + "</title>") + "</rect>\n";
+    body_ += fmt::format(
+        "<rect x=\"{:.5g}\" y=\"{:.5g}\" width=\"{:.5g}\" height=\"{:.5g}\" rx=\"2\" "
+        "class=\"{}\">{}</rect>\n",
+        x, y, w, h, classes, hover.empty() ? "" : fmt::format("<title>{}</title>", escaped(hover)));
   }
   void text(double x, double y, const std::string& words, double size = 13,
             const std::string& anchor = "middle", const std::string& classes = "") {
-    body_ += "<text x=\"" + n(x) + "\" y=\"" + n(y) + "\" font-size=\"" + n(size) + "\" text-anchor=\"" +
-             anchor + "\"" + (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" + escaped(words) +
-             "</text>\n";
+    body_ += fmt::format(
+        "<text x=\"{:.5g}\" y=\"{:.5g}\" font-size=\"{:.5g}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, size,
+        anchor, classes.empty() ? "" : fmt::format(" class=\"{}\"", classes), escaped(words));
   }
   // A box with a line of words in its middle, and a smaller one below.
   void box(double x, double y, double w, double h, const std::string& words, const std::string& below = "",
@@ -39,37 +39,35 @@ class Drawing {
     if (!below.empty()) text(x + w / 2, y + h / 2 + 15, below, 11, "middle", "small");
   }
   void arrow(double x1, double y1, double x2, double y2) {
-    body_ += "<line x1=\"" + n(x1) + "\" y1=\"" + n(y1) + "\" x2=\"" + n(x2) + "\" y2=\"" + n(y2) +
-             "\" class=\"edge\" marker-end=\"url(#tip-" + mark_ + ")\"/>\n";
+    body_ += fmt::format(
+        "<line x1=\"{:.5g}\" y1=\"{:.5g}\" x2=\"{:.5g}\" y2=\"{:.5g}\" class=\"edge\" "
+        "marker-end=\"url(#tip-{})\"/>\n",
+        x1, y1, x2, y2, mark_);
   }
 
   void save(const std::filesystem::path& folder, const std::string& name, const std::string& caption) {
-    std::string svg =
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + n(width_) + " " + n(height_) +
-        "\" width=\"" + n(width_) + "\" role=\"img\" aria-label=\"" + escaped(title_) +
-        "\">\n<defs><marker id=\"tip-" + name +
-        "\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
-        "<path d=\"M0 0 8 4 0 8z\" class=\"tip\"/></marker></defs>\n" +
-        replaced(body_, "tip-" + mark_, "tip-" + name) + "</svg>";
-    write_file(folder / ("figure_" + name + ".html"),
-               "<figure id=\"figure_" + name + "\"><div class=\"scroll\" tabindex=\"0\">" + svg +
-                   "</div>\n<figcaption>" + caption + "</figcaption></figure>\n");
+    const std::string svg = fmt::format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.5g} {1:.5g}\" width=\"{0:.5g}\" "
+        "role=\"img\" "
+        "aria-label=\"{2}\">\n<defs><marker id=\"tip-{3}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" "
+        "markerWidth=\"7\" "
+        "markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0 8 4 0 8z\" "
+        "class=\"tip\"/></marker></defs>\n{4}</svg>",
+        width_, height_, escaped(title_), name, replaced(body_, "tip-" + mark_, "tip-" + name));
+    write_file(folder / fmt::format("figure_{}.html", name),
+               fmt::format("<figure id=\"figure_{}\"><div class=\"scroll\" tabindex=\"0\">{}</div>\n"
+                           "<figcaption>{}</figcaption></figure>\n",
+                           name, svg, caption));
   }
 
  private:
-  static std::string n(double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.5g", value);
-    return text;
-  }
-
   double width_, height_;
   std::string title_, body_;
   const std::string mark_ = "@";
 };
 
 std::string colour(int i, const std::string& more = " soft") {
-  return "c" + std::to_string(i % 8) + more;
+  return fmt::format("c{}{}", i % 8, more);
 }
 
 void hierarchy(const std::filesystem::path& folder) {
@@ -77,7 +75,7 @@ void hierarchy(const std::filesystem::path& folder) {
   d.rect(20, 14, 460, 200, "box");
   d.text(36, 36, "one SM (132 of them on an H200)", 13, "start");
   for (int i = 0; i < 4; ++i) {
-    d.box(36 + 108 * i, 50, 98, 64, "scheduler", "up to 16 warps", "c" + std::to_string(i) + " soft");
+    d.box(36 + 108 * i, 50, 98, 64, "scheduler", "up to 16 warps", colour(i));
   }
   d.box(36, 122, 422, 34, "registers: 65,536 of 32 bits, each owned by one thread");
   d.box(36, 164, 422, 38, "shared memory and L1: 256 KB, shared by the blocks that run here");
@@ -108,7 +106,7 @@ void coalescing(const std::filesystem::path& folder) {
   const auto panel = [&](double y, long stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
     for (int lane = 0; lane < 32; ++lane)
-      d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), "lane " + std::to_string(lane));
+      d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), fmt::format("lane {}", lane));
     const int shown = 32;
     for (int sector = 0; sector < shown; ++sector) {
       bool touched = false;
@@ -122,8 +120,8 @@ void coalescing(const std::filesystem::path& folder) {
       if (touched) d.arrow(29 + 22.5 * first_lane, y + 29, 30.5 + 22.5 * sector, y + 60);
     }
   };
-  panel(20, 128, "a row of 128 bytes apart: " + std::to_string(sectors(128, 2)) + " sectors for 64 bytes");
-  panel(142, 2, "side by side: " + std::to_string(sectors(2, 2)) + " sectors for the same 64 bytes");
+  panel(20, 128, fmt::format("a row of 128 bytes apart: {} sectors for 64 bytes", sectors(128, 2)));
+  panel(142, 2, fmt::format("side by side: {} sectors for the same 64 bytes", sectors(2, 2)));
   d.save(folder, "coalescing",
          "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart "
          "(head_dim 64), and each needs "
@@ -163,15 +161,14 @@ void banks(const std::filesystem::path& folder) {
   const auto panel = [&](double y, int stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
     for (int bank = 0; bank < 32; bank += 4)
-      d.text(74 + 21 * bank, y + 18, "bank " + std::to_string(bank), 10, "start", "small");
+      d.text(74 + 21 * bank, y + 18, fmt::format("bank {}", bank), 10, "start", "small");
     for (int row = 0; row < 8; ++row) {
-      d.text(62, y + 36 + 18 * row, "row " + std::to_string(row), 10, "end", "small");
+      d.text(62, y + 36 + 18 * row, fmt::format("row {}", row), 10, "end", "small");
       for (int bank = 0; bank < 32; ++bank) d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, "box");
       for (int byte = 0; byte < 16; byte += 4) {
         const int bank = bank_of(row * stride + byte);
         d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, colour(row),
-               "row " + std::to_string(row) + ", byte " + std::to_string(byte) + " of the access: bank " +
-                   std::to_string(bank));
+               fmt::format("row {}, byte {} of the access: bank {}", row, byte, bank));
       }
     }
   };
@@ -188,20 +185,19 @@ void swizzle(const std::filesystem::path& folder) {
   const auto panel = [&](double x, bool swizzled, const std::string& words) {
     d.text(x, 20, words, 13, "start");
     for (int row = 0; row < 8; ++row) {
-      d.text(x + 34, 52 + 23 * row, "row " + std::to_string(row), 10, "end", "small");
+      d.text(x + 34, 52 + 23 * row, fmt::format("row {}", row), 10, "end", "small");
       for (int chunk = 0; chunk < 8; ++chunk) {
         const int place = swizzled ? swizzled_chunk(row, chunk) : chunk;
-        const std::string hover = "chunk " + std::to_string(chunk) + " of row " + std::to_string(row) +
-                                  ": banks " + std::to_string(bank_of(16 * place)) + " to " +
-                                  std::to_string(bank_of(16 * place) + 3);
+        const int bank = bank_of(16 * place);
+        const std::string hover =
+            fmt::format("chunk {} of row {}: banks {} to {}", chunk, row, bank, bank + 3);
         d.rect(x + 40 + 38 * place, 36 + 23 * row, 36, 21, colour(chunk, chunk == 2 ? "" : " soft"), hover);
-        d.text(x + 58 + 38 * place, 51 + 23 * row, std::to_string(chunk), 12, "middle",
+        d.text(x + 58 + 38 * place, 51 + 23 * row, fmt::format("{}", chunk), 12, "middle",
                chunk == 2 ? "on" : "");
       }
     }
     for (int place = 0; place < 8; ++place) {
-      d.text(x + 58 + 38 * place, 236, std::to_string(4 * place) + "-" + std::to_string(4 * place + 3), 10,
-             "middle", "small");
+      d.text(x + 58 + 38 * place, 236, fmt::format("{}-{}", 4 * place, 4 * place + 3), 10, "middle", "small");
     }
   };
   panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
@@ -219,9 +215,8 @@ void fragments(const std::filesystem::path& folder) {
   const double cell_w = 27, cell_h = 20;
   const auto cell = [&](double x, double y, Place place, int lane, const std::string& what) {
     d.rect(x + cell_w * place.column, y + cell_h * place.row, cell_w - 1, cell_h - 1, colour(lane % 4),
-           "lane " + std::to_string(lane) + ", " + what + ": row " + std::to_string(place.row) + ", column " +
-               std::to_string(place.column));
-    d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, std::to_string(lane), 11);
+           fmt::format("lane {}, {}: row {}, column {}", lane, what, place.row, place.column));
+    d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, fmt::format("{}", lane), 11);
   };
   const double ax = 20, ay = 180, bx = 490, by = 24, dx = 490, dy = 370;
   d.text(ax, ay - 12, "A, 16 x 16: lane, registers a0 to a3 by quarter", 13, "start");
@@ -230,13 +225,13 @@ void fragments(const std::filesystem::path& folder) {
   for (int lane = 0; lane < 32; ++lane) {
     for (int reg = 0; reg < 4; ++reg) {
       for (int half = 0; half < 2; ++half)
-        cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
+        cell(ax, ay, a_fragment(lane, reg, half), lane, fmt::format("register a{}", reg));
       const Place place = d_fragment(lane, reg);
-      if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, "register d" + std::to_string(reg));
+      if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, fmt::format("register d{}", reg));
     }
     for (int reg = 0; reg < 2; ++reg) {
       for (int half = 0; half < 2; ++half)
-        cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));
+        cell(bx, by, b_fragment(lane, reg, half), lane, fmt::format("register b{}", reg));
     }
   }
   d.save(folder, "fragments",
@@ -257,7 +252,7 @@ void pipeline(const std::filesystem::path& folder) {
     d.text(kX - 10, y + 15, words, 11, "end", "small");
     for (const auto& [start, length, tile] : spans) {
       d.rect(kX + start, y, length - 2, 22, colour(int(tile), load ? " soft" : ""));
-      d.text(kX + start + length / 2, y + 15, std::to_string(int(tile)), 12, "middle", load ? "" : "on");
+      d.text(kX + start + length / 2, y + 15, fmt::format("{}", int(tile)), 12, "middle", load ? "" : "on");
     }
   };
   std::vector<std::array<double, 3>> loads, products;
@@ -315,15 +310,14 @@ void cluster(const std::filesystem::path& folder) {
   for (int rank = 0; rank < 2; ++rank) {
     const double x = kBlockX[rank];
     d.rect(x, 30, kWidth, 350, "box");
-    d.text(x + kWidth / 2, 22, "block " + std::to_string(rank) + ", on an SM of its own", 13);
+    d.text(x + kWidth / 2, 22, fmt::format("block {}, on an SM of its own", rank), 13);
     d.text(x + 12, 54, "Q: the same 64 rows", 12, "start", "small");
     for (int group = 0; group < 2; ++group) {
       const int strip = 2 * rank + group;
       const double gx = x + 12 + group * 162;
       d.rect(gx, 64, 154, 66, colour(strip));
-      d.text(gx + 77, 84, "warpgroup " + std::to_string(group), 12);
-      d.text(gx + 77, 102, "keys " + std::to_string(128 * strip) + " to " + std::to_string(128 * strip + 127),
-             12);
+      d.text(gx + 77, 84, fmt::format("warpgroup {}", group), 12);
+      d.text(gx + 77, 102, fmt::format("keys {} to {}", 128 * strip, 128 * strip + 127), 12);
       d.text(gx + 77, 120, "S, softmax, O: all 64 rows", 11, "middle", "small");
       d.arrow(gx + 77, 132, x + kWidth / 2 + (group == 0 ? -30 : 30), 168);
     }
@@ -353,24 +347,21 @@ void exchange(const std::filesystem::path& folder) {
   Drawing d(760, 290, "Four warpgroups send each other 16 columns each, and each writes 16");
   constexpr double kStep = 184, kWidth = 168, kPiece = 40;
   const auto x_of = [](int member) { return 16 + member * kStep; };
-  const auto columns = [](int piece) {
-    return std::to_string(16 * piece) + " to " + std::to_string(16 * piece + 15);
-  };
+  const auto columns = [](int piece) { return fmt::format("{} to {}", 16 * piece, 16 * piece + 15); };
   for (int member = 0; member < 4; ++member) {
-    d.box(x_of(member), 16, kWidth, 46,
-          "block " + std::to_string(member / 2) + ", warpgroup " + std::to_string(member % 2),
-          "keys " + std::to_string(128 * member) + " to " + std::to_string(128 * member + 127));
+    d.box(x_of(member), 16, kWidth, 46, fmt::format("block {}, warpgroup {}", member / 2, member % 2),
+          fmt::format("keys {} to {}", 128 * member, 128 * member + 127));
     for (int to = 0; to < 4; ++to) {
       const double x = x_of(member) + 4 + to * kPiece;
       const bool kept = to == member;
       d.rect(x, 70, kPiece - 2, 34, kept ? colour(to, "") : colour(to),
-             "columns " + columns(to) + (kept ? ", kept" : ", sent"));
-      d.text(x + kPiece / 2 - 1, 91, std::to_string(16 * to), 12, "middle", kept ? "on" : "");
+             fmt::format("columns {}, {}", columns(to), kept ? "kept" : "sent"));
+      d.text(x + kPiece / 2 - 1, 91, fmt::format("{}", 16 * to), 12, "middle", kept ? "on" : "");
       d.arrow(x + kPiece / 2 - 1, 106, x_of(to) + kWidth / 2 + (member - 1.5) * 22, 212);
     }
     d.rect(x_of(member), 216, kWidth, 46, colour(member, ""));
     d.text(x_of(member) + kWidth / 2, 236, "adds four parts, writes", 12, "middle", "on");
-    d.text(x_of(member) + kWidth / 2, 253, "columns " + columns(member), 12, "middle", "on");
+    d.text(x_of(member) + kWidth / 2, 253, fmt::format("columns {}", columns(member)), 12, "middle", "on");
   }
   d.save(
       folder, "exchange",
@@ -395,7 +386,7 @@ void overlap(const std::filesystem::path& folder) {
     d.text(kX - 10, y + 27, "tensor cores", 11, "end", "small");
     d.text(kX - 10, y + 53, "softmax", 11, "end", "small");
   };
-  const auto name = [](const char* what, int tile) { return what + std::to_string(tile); };
+  const auto name = [](const char* what, int tile) { return fmt::format("{}{}", what, tile); };
 
   lanes(24, "in order: a product, the softmax, the other product");
   double now = 0;
@@ -426,7 +417,7 @@ void overlap(const std::filesystem::path& folder) {
     bar(262 + 26 * group, start + kProduct, kSoftmax, name("softmax ", tile + 1), group, false);
   }
   for (int group = 0; group < 3; ++group) {
-    d.text(kX - 10, 277 + 26 * group, "softmax of " + std::to_string(group), 11, "end", "small");
+    d.text(kX - 10, 277 + 26 * group, fmt::format("softmax of {}", group), 11, "end", "small");
   }
   d.arrow(kX, 372, kX + kEnd - 20, 372);
   d.text(kX + kEnd, 376, "time", 12, "middle", "small");
