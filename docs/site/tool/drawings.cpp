@@ -88,8 +88,7 @@ void hierarchy(const std::filesystem::path& folder) {
   d.arrow(380, 275, 380, 285);
   d.save(folder, "hierarchy",
          "Where a number can be. Each step down is larger, further away and shared by more threads. A "
-         "scheduler issues one "
-         "instruction of one of its warps in a clock.");
+         "scheduler issues one instruction of one of its warps per clock.");
 }
 
 // Sectors that one request of a warp touches when lane i reads `bytes` bytes at i * stride.
@@ -102,7 +101,7 @@ int sectors(long stride, int bytes) {
 }
 
 void coalescing(const std::filesystem::path& folder) {
-  Drawing d(760, 250, "A warp reads one element a lane: a row apart, or side by side");
+  Drawing d(760, 250, "A warp reads one element per lane: a row apart, or neighbours");
   const auto panel = [&](double y, long stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
     for (int lane = 0; lane < 32; ++lane)
@@ -121,11 +120,12 @@ void coalescing(const std::filesystem::path& folder) {
     }
   };
   panel(20, 128, fmt::format("a row of 128 bytes apart: {} sectors for 64 bytes", sectors(128, 2)));
-  panel(142, 2, fmt::format("side by side: {} sectors for the same 64 bytes", sectors(2, 2)));
+  panel(142, 2, fmt::format("neighbours: {} sectors for the same 64 bytes", sectors(2, 2)));
   d.save(folder, "coalescing",
-         "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart "
-         "(head_dim 64), and each needs "
-         "a sector of its own (the boxes are one sector of each row); below they are neighbours in a row.");
+         "One load instruction of a warp, 2 bytes per lane. Above, neighbouring lanes are a row of Q apart"
+         " (head_dim 64), and each needs a sector of its own (the boxes are one sector of each row). "
+         "Below, they are neighbours in a row.");
+  below they are neighbours in a row.");
 }
 
 void tiles(const std::filesystem::path& folder) {
@@ -152,8 +152,7 @@ void tiles(const std::filesystem::path& folder) {
   d.arrow(x + 296, y + 80, x + 5 * 34 + 34, y + 84);
   d.save(folder, "tiles",
          "What tiling buys. Each score needs a row of Q and a row of K. A block that computes 64 x 64 of "
-         "them brings 64 rows of each into "
-         "shared memory once and uses every row 64 times.");
+         "them brings 64 rows of each into shared memory once and uses every row 64 times.");
 }
 
 void banks(const std::filesystem::path& folder) {
@@ -172,12 +171,12 @@ void banks(const std::filesystem::path& folder) {
       }
     }
   };
-  panel(20, 128, "rows of 128 bytes: all eight begin in bank 0, and wait for one another: 8 wavefronts");
+  panel(20, 128, "rows of 128 bytes: all eight begin in bank 0 and collide: 8 wavefronts");
   panel(230, 144, "rows of 144 bytes, 16 of them padding: eight different groups of banks: 1 wavefront");
   d.save(folder, "banks",
-         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of 4 "
-         "bytes; a bank gives one word "
-         "a clock, so what meets in one column of this picture takes turns.");
+         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of "
+         "4 bytes, and a bank gives one word per clock. Words in one column of this picture need one clock"
+         " each.");
 }
 
 void swizzle(const std::filesystem::path& folder) {
@@ -204,10 +203,8 @@ void swizzle(const std::filesystem::path& folder) {
   panel(395, true, "swizzled: place = chunk XOR row % 8");
   d.save(folder, "swizzle",
          "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. "
-         "<code>ldmatrix</code> "
-         "reads one chunk of eight rows at once, "
-         "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and "
-         "no byte is spent on padding.");
+         "<code>ldmatrix</code> reads one chunk of eight rows at once, for example all chunks 2. Linear, "
+         "all are in one group of banks; swizzled, each is in another, and no byte is spent on padding.");
 }
 
 void fragments(const std::filesystem::path& folder) {
@@ -236,10 +233,9 @@ void fragments(const std::filesystem::path& folder) {
   }
   d.save(folder, "fragments",
          "The numbers are lanes. Four neighbouring lanes, a quad, hold a row of A and of the accumulator: "
-         "that is why the maximum of a row takes "
-         "two shuffles. Columns 2t and 2t+1 of lane t are the same in the accumulator and in each half of A: "
-         "a tile of scores, packed to half, is "
-         "already an operand of the next product.");
+         "that is why the maximum of a row takes two shuffles. Columns 2t and 2t+1 of lane t are the same "
+         "in the accumulator and in each half of A: a tile of scores, packed to half, is already an "
+         "operand of the next product.");
 }
 
 void pipeline(const std::filesystem::path& folder) {
@@ -263,7 +259,7 @@ void pipeline(const std::filesystem::path& folder) {
     now += kLoad + kMultiply;
   }
   d.text(20, 24, "one buffer: wait, multiply, wait, multiply", 13, "start");
-  lane(36, "on its way", loads, true);
+  lane(36, "in flight", loads, true);
   lane(62, "multiplied", products, false);
 
   // Two buffers: the load of a tile starts when the tile before it begins to be multiplied, and its buffer is
@@ -285,21 +281,21 @@ void pipeline(const std::filesystem::path& folder) {
     }
   };
   overlapped(1);
-  d.text(20, 124, "two buffers: the next tile is asked for before this one is multiplied", 13, "start");
-  lane(136, "on its way", loads, true);
+  d.text(20, 124, "two buffers: the load of the next tile is issued before this one is multiplied", 13,
+         "start");
+  lane(136, "in flight", loads, true);
   lane(162, "multiplied", products, false);
   overlapped(2);
-  d.text(20, 224, "three buffers, asynchronous copies: two tiles on their way at any time", 13, "start");
+  d.text(20, 224, "three buffers, asynchronous copies: two tiles in flight at any time", 13, "start");
   for (int tile = 0; tile < 4; ++tile)
-    lane(236 + 24 * (tile % 3), tile == 0 ? "on its way" : "", {loads[tile]}, true);
+    lane(236 + 24 * (tile % 3), tile == 0 ? "in flight" : "", {loads[tile]}, true);
   lane(314, "multiplied", products, false);
   d.arrow(kX, 360, kX + 560, 360);
   d.text(kX + 590, 364, "time", 12, "middle", "small");
   d.save(folder, "pipeline",
-         "Four tiles; bars say in which order things can happen, not how long they take on any chip. With "
-         "one buffer the two kinds of work take turns. With "
-         "two, a load hides a multiplication. With more tiles on their way than one, loads hide one another "
-         "as well.");
+         "Four tiles. Bars say in which order things can happen, not how long they take on any chip. With "
+         "one buffer the two kinds of work alternate. With two, a load overlaps with a multiplication. "
+         "With more than one tile in flight, loads overlap with one another as well.");
 }
 
 // Keys over warpgroups and blocks, and what the blocks of a cluster send each other.
@@ -336,10 +332,9 @@ void cluster(const std::filesystem::path& folder) {
   d.arrow(kBlockX[0] + 272, 272, kBlockX[1] + 66, 272);
   d.arrow(kBlockX[1] + 66, 220, kBlockX[0] + 274, 220);
   d.save(folder, "cluster",
-         "64 query rows and 512 keys on two SMs. Each warpgroup has 128 keys, and all rows. A block merges "
-         "its two "
-         "warpgroups; then the half of the rows that the other block writes goes straight into its shared "
-         "memory.");
+         "64 query rows and 512 keys on two SMs. Each warpgroup has 128 keys, and all rows. A block merges"
+         " its two warpgroups; then the half of the rows that the other block writes goes straight into "
+         "its shared memory.");
 }
 
 // Who sends which columns of a row block's partial results to whom, when all four warpgroups merge at once.
@@ -360,14 +355,13 @@ void exchange(const std::filesystem::path& folder) {
       d.arrow(x + kPiece / 2 - 1, 106, x_of(to) + kWidth / 2 + (member - 1.5) * 22, 212);
     }
     d.rect(x_of(member), 216, kWidth, 46, colour(member, ""));
-    d.text(x_of(member) + kWidth / 2, 236, "adds four parts, writes", 12, "middle", "on");
+    d.text(x_of(member) + kWidth / 2, 236, "adds four partial results, writes", 12, "middle", "on");
     d.text(x_of(member) + kWidth / 2, 253, fmt::format("columns {}", columns(member)), 12, "middle", "on");
   }
-  d.save(
-      folder, "exchange",
-      "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into four "
-      "pieces of 16 columns, named by their first. One it keeps; the others go to the warpgroup that writes "
-      "them, to the other block or in the same.");
+  d.save(folder, "exchange",
+         "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into "
+         "four pieces of 16 columns, named by their first. It keeps one piece and sends each other piece "
+         "to the warpgroup that writes those columns, in the other block or in the same.");
 }
 
 // What overlaps in the loop for long sequences: within a warpgroup, and between three of them.
@@ -396,7 +390,7 @@ void overlap(const std::filesystem::path& folder) {
     bar(36, now + kProduct + kSoftmax, kProduct, name("O", tile), tile, true);
     now += 2 * kProduct + kSoftmax;
   }
-  lanes(124, "overlap in a warpgroup: O of a tile beside the softmax of the next");
+  lanes(124, "overlap in a warpgroup: O of a tile overlaps with the softmax of the next");
   bar(136, 0, kProduct, "S0", 0, true);
   bar(162, kProduct, kSoftmax, "softmax 0", 0, false);
   now = kProduct + kSoftmax;
@@ -422,9 +416,8 @@ void overlap(const std::filesystem::path& folder) {
   d.arrow(kX, 372, kX + kEnd - 20, 372);
   d.text(kX + kEnd, 376, "time", 12, "middle", "small");
   d.save(folder, "overlap",
-         "S is the product with K, O the product with V, and the number is the tile's. Bars say in which "
-         "order things "
-         "can happen, not how long they take on any chip.");
+         "S is the product with K, O the product with V, and the number is the tile. Bars say in which "
+         "order things can happen, not how long they take on any chip.");
 }
 
 }  // namespace
