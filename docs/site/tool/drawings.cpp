@@ -125,7 +125,6 @@ void coalescing(const std::filesystem::path& folder) {
          "One load instruction of a warp, 2 bytes per lane. Above, neighbouring lanes are a row of Q apart"
          " (head_dim 64), and each needs a sector of its own (the boxes are one sector of each row). "
          "Below, they are neighbours in a row.");
-  below they are neighbours in a row.");
 }
 
 void tiles(const std::filesystem::path& folder) {
