@@ -3,7 +3,6 @@
 // layouts.hpp.
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,15 +20,16 @@ class Drawing {
 
   void rect(double x, double y, double w, double h, const std::string& classes,
             const std::string& hover = "") {
-    body_ += "<rect x=\"" + n(x) + "\" y=\"" + n(y) + "\" width=\"" + n(w) + "\" height=\"" + n(h) +
-             "\" rx=\"2\" class=\"" + classes + "\">" +
-             (hover.empty() ? "" : "<title>" + escaped(hover) + "</title>") + "</rect>\n";
+    body_ += fmt::format(
+        "<rect x=\"{:.5g}\" y=\"{:.5g}\" width=\"{:.5g}\" height=\"{:.5g}\" rx=\"2\" "
+        "class=\"{}\">{}</rect>\n",
+        x, y, w, h, classes, hover.empty() ? "" : fmt::format("<title>{}</title>", escaped(hover)));
   }
   void text(double x, double y, const std::string& words, double size = 13,
             const std::string& anchor = "middle", const std::string& classes = "") {
-    body_ += "<text x=\"" + n(x) + "\" y=\"" + n(y) + "\" font-size=\"" + n(size) + "\" text-anchor=\"" +
-             anchor + "\"" + (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" + escaped(words) +
-             "</text>\n";
+    body_ += fmt::format(
+        "<text x=\"{:.5g}\" y=\"{:.5g}\" font-size=\"{:.5g}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, size,
+        anchor, classes.empty() ? "" : fmt::format(" class=\"{}\"", classes), escaped(words));
   }
   // A box with a line of words in its middle, and a smaller one below.
   void box(double x, double y, double w, double h, const std::string& words, const std::string& below = "",
@@ -39,37 +39,35 @@ class Drawing {
     if (!below.empty()) text(x + w / 2, y + h / 2 + 15, below, 11, "middle", "small");
   }
   void arrow(double x1, double y1, double x2, double y2) {
-    body_ += "<line x1=\"" + n(x1) + "\" y1=\"" + n(y1) + "\" x2=\"" + n(x2) + "\" y2=\"" + n(y2) +
-             "\" class=\"edge\" marker-end=\"url(#tip-" + mark_ + ")\"/>\n";
+    body_ += fmt::format(
+        "<line x1=\"{:.5g}\" y1=\"{:.5g}\" x2=\"{:.5g}\" y2=\"{:.5g}\" class=\"edge\" "
+        "marker-end=\"url(#tip-{})\"/>\n",
+        x1, y1, x2, y2, mark_);
   }
 
   void save(const std::filesystem::path& folder, const std::string& name, const std::string& caption) {
-    std::string svg =
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + n(width_) + " " + n(height_) +
-        "\" width=\"" + n(width_) + "\" role=\"img\" aria-label=\"" + escaped(title_) +
-        "\">\n<defs><marker id=\"tip-" + name +
-        "\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
-        "<path d=\"M0 0 8 4 0 8z\" class=\"tip\"/></marker></defs>\n" +
-        replaced(body_, "tip-" + mark_, "tip-" + name) + "</svg>";
-    write_file(folder / ("figure_" + name + ".html"),
-               "<figure id=\"figure_" + name + "\"><div class=\"scroll\" tabindex=\"0\">" + svg +
-                   "</div>\n<figcaption>" + caption + "</figcaption></figure>\n");
+    const std::string svg = fmt::format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.5g} {1:.5g}\" width=\"{0:.5g}\" "
+        "role=\"img\" "
+        "aria-label=\"{2}\">\n<defs><marker id=\"tip-{3}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" "
+        "markerWidth=\"7\" "
+        "markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0 8 4 0 8z\" "
+        "class=\"tip\"/></marker></defs>\n{4}</svg>",
+        width_, height_, escaped(title_), name, replaced(body_, "tip-" + mark_, "tip-" + name));
+    write_file(folder / fmt::format("figure_{}.html", name),
+               fmt::format("<figure id=\"figure_{}\"><div class=\"scroll\" tabindex=\"0\">{}</div>\n"
+                           "<figcaption>{}</figcaption></figure>\n",
+                           name, svg, caption));
   }
 
  private:
-  static std::string n(double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.5g", value);
-    return text;
-  }
-
   double width_, height_;
   std::string title_, body_;
   const std::string mark_ = "@";
 };
 
 std::string colour(int i, const std::string& more = " soft") {
-  return "c" + std::to_string(i % 8) + more;
+  return fmt::format("c{}{}", i % 8, more);
 }
 
 void hierarchy(const std::filesystem::path& folder) {
@@ -77,7 +75,7 @@ void hierarchy(const std::filesystem::path& folder) {
   d.rect(20, 14, 460, 200, "box");
   d.text(36, 36, "one SM (132 of them on an H200)", 13, "start");
   for (int i = 0; i < 4; ++i) {
-    d.box(36 + 108 * i, 50, 98, 64, "scheduler", "up to 16 warps", "c" + std::to_string(i) + " soft");
+    d.box(36 + 108 * i, 50, 98, 64, "scheduler", "up to 16 warps", colour(i));
   }
   d.box(36, 122, 422, 34, "registers: 65,536 of 32 bits, each owned by one thread");
   d.box(36, 164, 422, 38, "shared memory and L1: 256 KB, shared by the blocks that run here");
@@ -90,8 +88,7 @@ void hierarchy(const std::filesystem::path& folder) {
   d.arrow(380, 275, 380, 285);
   d.save(folder, "hierarchy",
          "Where a number can be. Each step down is larger, further away and shared by more threads. A "
-         "scheduler issues one "
-         "instruction of one of its warps in a clock.");
+         "scheduler issues one instruction of one of its warps per clock.");
 }
 
 // Sectors that one request of a warp touches when lane i reads `bytes` bytes at i * stride.
@@ -104,11 +101,11 @@ int sectors(long stride, int bytes) {
 }
 
 void coalescing(const std::filesystem::path& folder) {
-  Drawing d(760, 250, "A warp reads one element a lane: a row apart, or side by side");
+  Drawing d(760, 250, "A warp reads one element per lane: a row apart, or neighbours");
   const auto panel = [&](double y, long stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
     for (int lane = 0; lane < 32; ++lane)
-      d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), "lane " + std::to_string(lane));
+      d.rect(20 + 22.5 * lane, y + 12, 18, 16, colour(lane / 4), fmt::format("lane {}", lane));
     const int shown = 32;
     for (int sector = 0; sector < shown; ++sector) {
       bool touched = false;
@@ -122,12 +119,12 @@ void coalescing(const std::filesystem::path& folder) {
       if (touched) d.arrow(29 + 22.5 * first_lane, y + 29, 30.5 + 22.5 * sector, y + 60);
     }
   };
-  panel(20, 128, "a row of 128 bytes apart: " + std::to_string(sectors(128, 2)) + " sectors for 64 bytes");
-  panel(142, 2, "side by side: " + std::to_string(sectors(2, 2)) + " sectors for the same 64 bytes");
+  panel(20, 128, fmt::format("a row of 128 bytes apart: {} sectors for 64 bytes", sectors(128, 2)));
+  panel(142, 2, fmt::format("neighbours: {} sectors for the same 64 bytes", sectors(2, 2)));
   d.save(folder, "coalescing",
-         "One load instruction of a warp, 2 bytes a lane. Above, neighbouring lanes are a row of Q apart "
-         "(head_dim 64), and each needs "
-         "a sector of its own (the boxes are one sector of each row); below they are neighbours in a row.");
+         "One load instruction of a warp, 2 bytes per lane. Above, neighbouring lanes are a row of Q apart"
+         " (head_dim 64), and each needs a sector of its own (the boxes are one sector of each row). "
+         "Below, they are neighbours in a row.");
 }
 
 void tiles(const std::filesystem::path& folder) {
@@ -154,8 +151,7 @@ void tiles(const std::filesystem::path& folder) {
   d.arrow(x + 296, y + 80, x + 5 * 34 + 34, y + 84);
   d.save(folder, "tiles",
          "What tiling buys. Each score needs a row of Q and a row of K. A block that computes 64 x 64 of "
-         "them brings 64 rows of each into "
-         "shared memory once and uses every row 64 times.");
+         "them brings 64 rows of each into shared memory once and uses every row 64 times.");
 }
 
 void banks(const std::filesystem::path& folder) {
@@ -163,24 +159,23 @@ void banks(const std::filesystem::path& folder) {
   const auto panel = [&](double y, int stride, const std::string& words) {
     d.text(20, y, words, 13, "start");
     for (int bank = 0; bank < 32; bank += 4)
-      d.text(74 + 21 * bank, y + 18, "bank " + std::to_string(bank), 10, "start", "small");
+      d.text(74 + 21 * bank, y + 18, fmt::format("bank {}", bank), 10, "start", "small");
     for (int row = 0; row < 8; ++row) {
-      d.text(62, y + 36 + 18 * row, "row " + std::to_string(row), 10, "end", "small");
+      d.text(62, y + 36 + 18 * row, fmt::format("row {}", row), 10, "end", "small");
       for (int bank = 0; bank < 32; ++bank) d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, "box");
       for (int byte = 0; byte < 16; byte += 4) {
         const int bank = bank_of(row * stride + byte);
         d.rect(70 + 21 * bank, y + 24 + 18 * row, 20, 15, colour(row),
-               "row " + std::to_string(row) + ", byte " + std::to_string(byte) + " of the access: bank " +
-                   std::to_string(bank));
+               fmt::format("row {}, byte {} of the access: bank {}", row, byte, bank));
       }
     }
   };
-  panel(20, 128, "rows of 128 bytes: all eight begin in bank 0, and wait for one another: 8 wavefronts");
+  panel(20, 128, "rows of 128 bytes: all eight begin in bank 0 and collide: 8 wavefronts");
   panel(230, 144, "rows of 144 bytes, 16 of them padding: eight different groups of banks: 1 wavefront");
   d.save(folder, "banks",
-         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of 4 "
-         "bytes; a bank gives one word "
-         "a clock, so what meets in one column of this picture takes turns.");
+         "Eight lanes read 16 bytes each, at the same column of eight rows. Shared memory has 32 banks of "
+         "4 bytes, and a bank gives one word per clock. Words in one column of this picture need one clock"
+         " each.");
 }
 
 void swizzle(const std::filesystem::path& folder) {
@@ -188,30 +183,27 @@ void swizzle(const std::filesystem::path& folder) {
   const auto panel = [&](double x, bool swizzled, const std::string& words) {
     d.text(x, 20, words, 13, "start");
     for (int row = 0; row < 8; ++row) {
-      d.text(x + 34, 52 + 23 * row, "row " + std::to_string(row), 10, "end", "small");
+      d.text(x + 34, 52 + 23 * row, fmt::format("row {}", row), 10, "end", "small");
       for (int chunk = 0; chunk < 8; ++chunk) {
         const int place = swizzled ? swizzled_chunk(row, chunk) : chunk;
-        const std::string hover = "chunk " + std::to_string(chunk) + " of row " + std::to_string(row) +
-                                  ": banks " + std::to_string(bank_of(16 * place)) + " to " +
-                                  std::to_string(bank_of(16 * place) + 3);
+        const int bank = bank_of(16 * place);
+        const std::string hover =
+            fmt::format("chunk {} of row {}: banks {} to {}", chunk, row, bank, bank + 3);
         d.rect(x + 40 + 38 * place, 36 + 23 * row, 36, 21, colour(chunk, chunk == 2 ? "" : " soft"), hover);
-        d.text(x + 58 + 38 * place, 51 + 23 * row, std::to_string(chunk), 12, "middle",
+        d.text(x + 58 + 38 * place, 51 + 23 * row, fmt::format("{}", chunk), 12, "middle",
                chunk == 2 ? "on" : "");
       }
     }
     for (int place = 0; place < 8; ++place) {
-      d.text(x + 58 + 38 * place, 236, std::to_string(4 * place) + "-" + std::to_string(4 * place + 3), 10,
-             "middle", "small");
+      d.text(x + 58 + 38 * place, 236, fmt::format("{}-{}", 4 * place, 4 * place + 3), 10, "middle", "small");
     }
   };
   panel(10, false, "linear: chunk 2 of every row is in banks 8-11");
   panel(395, true, "swizzled: place = chunk XOR row % 8");
   d.save(folder, "swizzle",
          "Eight rows of 64 halves, eight chunks of 16 bytes each; the numbers below are banks. "
-         "<code>ldmatrix</code> "
-         "reads one chunk of eight rows at once, "
-         "for example all chunks 2. Linear, all are in one group of banks; swizzled, each is in another, and "
-         "no byte is spent on padding.");
+         "<code>ldmatrix</code> reads one chunk of eight rows at once, for example all chunks 2. Linear, "
+         "all are in one group of banks; swizzled, each is in another, and no byte is spent on padding.");
 }
 
 void fragments(const std::filesystem::path& folder) {
@@ -219,9 +211,8 @@ void fragments(const std::filesystem::path& folder) {
   const double cell_w = 27, cell_h = 20;
   const auto cell = [&](double x, double y, Place place, int lane, const std::string& what) {
     d.rect(x + cell_w * place.column, y + cell_h * place.row, cell_w - 1, cell_h - 1, colour(lane % 4),
-           "lane " + std::to_string(lane) + ", " + what + ": row " + std::to_string(place.row) + ", column " +
-               std::to_string(place.column));
-    d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, std::to_string(lane), 11);
+           fmt::format("lane {}, {}: row {}, column {}", lane, what, place.row, place.column));
+    d.text(x + cell_w * place.column + cell_w / 2, y + cell_h * place.row + 14, fmt::format("{}", lane), 11);
   };
   const double ax = 20, ay = 180, bx = 490, by = 24, dx = 490, dy = 370;
   d.text(ax, ay - 12, "A, 16 x 16: lane, registers a0 to a3 by quarter", 13, "start");
@@ -230,21 +221,20 @@ void fragments(const std::filesystem::path& folder) {
   for (int lane = 0; lane < 32; ++lane) {
     for (int reg = 0; reg < 4; ++reg) {
       for (int half = 0; half < 2; ++half)
-        cell(ax, ay, a_fragment(lane, reg, half), lane, "register a" + std::to_string(reg));
+        cell(ax, ay, a_fragment(lane, reg, half), lane, fmt::format("register a{}", reg));
       const Place place = d_fragment(lane, reg);
-      if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, "register d" + std::to_string(reg));
+      if (place.row < 8) cell(dx, dy, {place.row, place.column}, lane, fmt::format("register d{}", reg));
     }
     for (int reg = 0; reg < 2; ++reg) {
       for (int half = 0; half < 2; ++half)
-        cell(bx, by, b_fragment(lane, reg, half), lane, "register b" + std::to_string(reg));
+        cell(bx, by, b_fragment(lane, reg, half), lane, fmt::format("register b{}", reg));
     }
   }
   d.save(folder, "fragments",
          "The numbers are lanes. Four neighbouring lanes, a quad, hold a row of A and of the accumulator: "
-         "that is why the maximum of a row takes "
-         "two shuffles. Columns 2t and 2t+1 of lane t are the same in the accumulator and in each half of A: "
-         "a tile of scores, packed to half, is "
-         "already an operand of the next product.");
+         "that is why the maximum of a row takes two shuffles. Columns 2t and 2t+1 of lane t are the same "
+         "in the accumulator and in each half of A: a tile of scores, packed to half, is already an "
+         "operand of the next product.");
 }
 
 void pipeline(const std::filesystem::path& folder) {
@@ -257,7 +247,7 @@ void pipeline(const std::filesystem::path& folder) {
     d.text(kX - 10, y + 15, words, 11, "end", "small");
     for (const auto& [start, length, tile] : spans) {
       d.rect(kX + start, y, length - 2, 22, colour(int(tile), load ? " soft" : ""));
-      d.text(kX + start + length / 2, y + 15, std::to_string(int(tile)), 12, "middle", load ? "" : "on");
+      d.text(kX + start + length / 2, y + 15, fmt::format("{}", int(tile)), 12, "middle", load ? "" : "on");
     }
   };
   std::vector<std::array<double, 3>> loads, products;
@@ -268,7 +258,7 @@ void pipeline(const std::filesystem::path& folder) {
     now += kLoad + kMultiply;
   }
   d.text(20, 24, "one buffer: wait, multiply, wait, multiply", 13, "start");
-  lane(36, "on its way", loads, true);
+  lane(36, "in flight", loads, true);
   lane(62, "multiplied", products, false);
 
   // Two buffers: the load of a tile starts when the tile before it begins to be multiplied, and its buffer is
@@ -290,21 +280,21 @@ void pipeline(const std::filesystem::path& folder) {
     }
   };
   overlapped(1);
-  d.text(20, 124, "two buffers: the next tile is asked for before this one is multiplied", 13, "start");
-  lane(136, "on its way", loads, true);
+  d.text(20, 124, "two buffers: the load of the next tile is issued before this one is multiplied", 13,
+         "start");
+  lane(136, "in flight", loads, true);
   lane(162, "multiplied", products, false);
   overlapped(2);
-  d.text(20, 224, "three buffers, asynchronous copies: two tiles on their way at any time", 13, "start");
+  d.text(20, 224, "three buffers, asynchronous copies: two tiles in flight at any time", 13, "start");
   for (int tile = 0; tile < 4; ++tile)
-    lane(236 + 24 * (tile % 3), tile == 0 ? "on its way" : "", {loads[tile]}, true);
+    lane(236 + 24 * (tile % 3), tile == 0 ? "in flight" : "", {loads[tile]}, true);
   lane(314, "multiplied", products, false);
   d.arrow(kX, 360, kX + 560, 360);
   d.text(kX + 590, 364, "time", 12, "middle", "small");
   d.save(folder, "pipeline",
-         "Four tiles; bars say in which order things can happen, not how long they take on any chip. With "
-         "one buffer the two kinds of work take turns. With "
-         "two, a load hides a multiplication. With more tiles on their way than one, loads hide one another "
-         "as well.");
+         "Four tiles. Bars say in which order things can happen, not how long they take on any chip. With "
+         "one buffer the two kinds of work alternate. With two, a load overlaps with a multiplication. "
+         "With more than one tile in flight, loads overlap with one another as well.");
 }
 
 // Keys over warpgroups and blocks, and what the blocks of a cluster send each other.
@@ -315,15 +305,14 @@ void cluster(const std::filesystem::path& folder) {
   for (int rank = 0; rank < 2; ++rank) {
     const double x = kBlockX[rank];
     d.rect(x, 30, kWidth, 350, "box");
-    d.text(x + kWidth / 2, 22, "block " + std::to_string(rank) + ", on an SM of its own", 13);
+    d.text(x + kWidth / 2, 22, fmt::format("block {}, on an SM of its own", rank), 13);
     d.text(x + 12, 54, "Q: the same 64 rows", 12, "start", "small");
     for (int group = 0; group < 2; ++group) {
       const int strip = 2 * rank + group;
       const double gx = x + 12 + group * 162;
       d.rect(gx, 64, 154, 66, colour(strip));
-      d.text(gx + 77, 84, "warpgroup " + std::to_string(group), 12);
-      d.text(gx + 77, 102, "keys " + std::to_string(128 * strip) + " to " + std::to_string(128 * strip + 127),
-             12);
+      d.text(gx + 77, 84, fmt::format("warpgroup {}", group), 12);
+      d.text(gx + 77, 102, fmt::format("keys {} to {}", 128 * strip, 128 * strip + 127), 12);
       d.text(gx + 77, 120, "S, softmax, O: all 64 rows", 11, "middle", "small");
       d.arrow(gx + 77, 132, x + kWidth / 2 + (group == 0 ? -30 : 30), 168);
     }
@@ -342,10 +331,9 @@ void cluster(const std::filesystem::path& folder) {
   d.arrow(kBlockX[0] + 272, 272, kBlockX[1] + 66, 272);
   d.arrow(kBlockX[1] + 66, 220, kBlockX[0] + 274, 220);
   d.save(folder, "cluster",
-         "64 query rows and 512 keys on two SMs. Each warpgroup has 128 keys, and all rows. A block merges "
-         "its two "
-         "warpgroups; then the half of the rows that the other block writes goes straight into its shared "
-         "memory.");
+         "64 query rows and 512 keys on two SMs. Each warpgroup has 128 keys, and all rows. A block merges"
+         " its two warpgroups; then the half of the rows that the other block writes goes straight into "
+         "its shared memory.");
 }
 
 // Who sends which columns of a row block's partial results to whom, when all four warpgroups merge at once.
@@ -353,30 +341,26 @@ void exchange(const std::filesystem::path& folder) {
   Drawing d(760, 290, "Four warpgroups send each other 16 columns each, and each writes 16");
   constexpr double kStep = 184, kWidth = 168, kPiece = 40;
   const auto x_of = [](int member) { return 16 + member * kStep; };
-  const auto columns = [](int piece) {
-    return std::to_string(16 * piece) + " to " + std::to_string(16 * piece + 15);
-  };
+  const auto columns = [](int piece) { return fmt::format("{} to {}", 16 * piece, 16 * piece + 15); };
   for (int member = 0; member < 4; ++member) {
-    d.box(x_of(member), 16, kWidth, 46,
-          "block " + std::to_string(member / 2) + ", warpgroup " + std::to_string(member % 2),
-          "keys " + std::to_string(128 * member) + " to " + std::to_string(128 * member + 127));
+    d.box(x_of(member), 16, kWidth, 46, fmt::format("block {}, warpgroup {}", member / 2, member % 2),
+          fmt::format("keys {} to {}", 128 * member, 128 * member + 127));
     for (int to = 0; to < 4; ++to) {
       const double x = x_of(member) + 4 + to * kPiece;
       const bool kept = to == member;
       d.rect(x, 70, kPiece - 2, 34, kept ? colour(to, "") : colour(to),
-             "columns " + columns(to) + (kept ? ", kept" : ", sent"));
-      d.text(x + kPiece / 2 - 1, 91, std::to_string(16 * to), 12, "middle", kept ? "on" : "");
+             fmt::format("columns {}, {}", columns(to), kept ? "kept" : "sent"));
+      d.text(x + kPiece / 2 - 1, 91, fmt::format("{}", 16 * to), 12, "middle", kept ? "on" : "");
       d.arrow(x + kPiece / 2 - 1, 106, x_of(to) + kWidth / 2 + (member - 1.5) * 22, 212);
     }
     d.rect(x_of(member), 216, kWidth, 46, colour(member, ""));
-    d.text(x_of(member) + kWidth / 2, 236, "adds four parts, writes", 12, "middle", "on");
-    d.text(x_of(member) + kWidth / 2, 253, "columns " + columns(member), 12, "middle", "on");
+    d.text(x_of(member) + kWidth / 2, 236, "adds four partial results, writes", 12, "middle", "on");
+    d.text(x_of(member) + kWidth / 2, 253, fmt::format("columns {}", columns(member)), 12, "middle", "on");
   }
-  d.save(
-      folder, "exchange",
-      "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into four "
-      "pieces of 16 columns, named by their first. One it keeps; the others go to the warpgroup that writes "
-      "them, to the other block or in the same.");
+  d.save(folder, "exchange",
+         "The same 64 rows and 512 keys. What a warpgroup has of O, all rows and 64 columns, is cut into "
+         "four pieces of 16 columns, named by their first. It keeps one piece and sends each other piece "
+         "to the warpgroup that writes those columns, in the other block or in the same.");
 }
 
 // What overlaps in the loop for long sequences: within a warpgroup, and between three of them.
@@ -395,7 +379,7 @@ void overlap(const std::filesystem::path& folder) {
     d.text(kX - 10, y + 27, "tensor cores", 11, "end", "small");
     d.text(kX - 10, y + 53, "softmax", 11, "end", "small");
   };
-  const auto name = [](const char* what, int tile) { return what + std::to_string(tile); };
+  const auto name = [](const char* what, int tile) { return fmt::format("{}{}", what, tile); };
 
   lanes(24, "in order: a product, the softmax, the other product");
   double now = 0;
@@ -405,7 +389,7 @@ void overlap(const std::filesystem::path& folder) {
     bar(36, now + kProduct + kSoftmax, kProduct, name("O", tile), tile, true);
     now += 2 * kProduct + kSoftmax;
   }
-  lanes(124, "overlap in a warpgroup: O of a tile beside the softmax of the next");
+  lanes(124, "overlap in a warpgroup: O of a tile overlaps with the softmax of the next");
   bar(136, 0, kProduct, "S0", 0, true);
   bar(162, kProduct, kSoftmax, "softmax 0", 0, false);
   now = kProduct + kSoftmax;
@@ -426,14 +410,13 @@ void overlap(const std::filesystem::path& folder) {
     bar(262 + 26 * group, start + kProduct, kSoftmax, name("softmax ", tile + 1), group, false);
   }
   for (int group = 0; group < 3; ++group) {
-    d.text(kX - 10, 277 + 26 * group, "softmax of " + std::to_string(group), 11, "end", "small");
+    d.text(kX - 10, 277 + 26 * group, fmt::format("softmax of {}", group), 11, "end", "small");
   }
   d.arrow(kX, 372, kX + kEnd - 20, 372);
   d.text(kX + kEnd, 376, "time", 12, "middle", "small");
   d.save(folder, "overlap",
-         "S is the product with K, O the product with V, and the number is the tile's. Bars say in which "
-         "order things "
-         "can happen, not how long they take on any chip.");
+         "S is the product with K, O the product with V, and the number is the tile. Bars say in which "
+         "order things can happen, not how long they take on any chip.");
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,7 +43,8 @@ std::vector<Group> read_contents(const fs::path& path) {
       groups.push_back({line, {}});
       continue;
     }
-    if (groups.empty()) throw std::runtime_error(path.string() + ": a page before the first group");
+    if (groups.empty())
+      throw std::runtime_error(fmt::format("{}: a page before the first group", path.string()));
     const std::size_t bar = std::min(line.find('|'), line.size());
     const std::string_view title = bar < line.size() ? trimmed(std::string_view(line).substr(bar + 1)) : "";
     groups.back().pages.emplace_back(trimmed(std::string_view(line).substr(0, bar)), title);
@@ -61,8 +61,7 @@ std::string rewritten(const std::string& html, std::string_view begin, std::stri
   std::size_t done = 0;
   for (std::size_t at; (at = html.find(begin, done)) != html.npos;) {
     const std::size_t stop = html.find(end, at + begin.size());
-    if (stop == html.npos)
-      throw std::runtime_error("no '" + std::string(end) + "' after '" + std::string(begin) + "'");
+    if (stop == html.npos) throw std::runtime_error(fmt::format("no '{}' after '{}'", end, begin));
     result.append(html, done, at - done);
     result += edit(std::string_view(html).substr(at + begin.size(), stop - at - begin.size()));
     done = stop + end.size();
@@ -156,6 +155,14 @@ std::string without_indentation(std::string html, std::size_t blanks) {
   return html;
 }
 
+// The class of a line of a diff: added, removed, or where a hunk begins.
+const char* diff_kind(std::string_view line) {
+  if (line.starts_with("--- ") || line.starts_with("+++ ")) return "";  // names of files
+  if (line.starts_with("+")) return " add";
+  if (line.starts_with("-")) return " del";
+  return line.starts_with("@@") ? " hunk" : "";
+}
+
 // A block of code: the lines of a Doxygen fragment.
 std::string fragment(std::string_view html, bool listing) {
   static constexpr std::string_view kLine = "<div class=\"line\">", kEnd = "</div>";
@@ -163,11 +170,14 @@ std::string fragment(std::string_view html, bool listing) {
   for (const std::string& line : split_lines(html)) {
     if (std::string_view(line).substr(0, kLine.size()) != kLine ||
         line.substr(line.size() - kEnd.size()) != kEnd) {
-      throw std::runtime_error("a line of code that is not '" + std::string(kLine) + "...': " + line);
+      throw std::runtime_error(fmt::format("a line of code that is not '{}...': {}", kLine, line));
     }
     lines.push_back(line.substr(kLine.size(), line.size() - kLine.size() - kEnd.size()));
   }
-  const bool diff = lines.size() > 2 && lines[0].substr(0, 4) == "--- " && lines[1].substr(0, 4) == "+++ ";
+  // A diff may have remarks above the names of its first file.
+  std::size_t first_file = 0;
+  while (first_file < lines.size() && !lines[first_file].starts_with("--- ")) ++first_file;
+  const bool diff = first_file + 1 < lines.size() && lines[first_file + 1].starts_with("+++ ");
   // What was cut out of a function starts in the first column; directives are there already.
   std::size_t common = listing || diff ? 0 : std::string::npos;
   for (const std::string& line : lines) {
@@ -179,17 +189,15 @@ std::string fragment(std::string_view html, bool listing) {
   }
   std::string code;
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    if (!listing && snippet_marker(plain_text(lines[i]))) continue;
-    const char first = lines[i].empty() ? ' ' : lines[i][0];
-    const char* kind = !diff || i < 2 ? ""
-                       : first == '+' ? " add"
-                       : first == '-' ? " del"
-                       : first == '@' ? " hunk"
-                                      : "";
-    code += std::string("<div class=\"line") + kind + "\">" + coloured(lines[i]) + "</div>\n";
+    const bool in_diff = diff && i >= first_file;
+    const std::string text = plain_text(in_diff && !lines[i].empty() ? lines[i].substr(1) : lines[i]);
+    if (!listing && snippet_marker(text)) continue;
+    const char* kind = in_diff ? diff_kind(lines[i]) : "";
+    code += fmt::format("<div class=\"line{}\">{}</div>\n", kind, coloured(lines[i]));
   }
-  return std::string("<div class=\"fragment") + (diff ? " diff" : "") +
-         "\"><div class=\"lines\" tabindex=\"0\">\n" + code + "</div></div><!-- fragment -->";
+  return fmt::format(
+      "<div class=\"fragment{}\"><div class=\"lines\" tabindex=\"0\">\n{}</div></div><!-- fragment -->",
+      diff ? " diff" : "", code);
 }
 
 // <h1><a class="anchor" id="x"></a>Text</h1>, whatever the level, becomes a heading with an id; the highest
@@ -213,15 +221,16 @@ void finish_headings(Page& page) {
   for (std::size_t at = find(0); at != page.html.npos; at = find(done)) {
     const std::size_t id = page.html.find("id=\"", at) + 4;
     const std::size_t text = page.html.find("</a>", id) + 4;
-    const std::size_t end = page.html.find(std::string("</h") + page.html[at + 2] + ">", text);
+    const std::size_t end = page.html.find(fmt::format("</h{}>", page.html[at + 2]), text);
     Heading heading = {page.html[at + 2] - '0' - highest + 2,
                        page.html.substr(id, page.html.find('"', id) - id), ""};
     const std::string inner(trimmed(std::string_view(page.html).substr(text, end - text)));
     heading.text = plain_text(inner);
-    const std::string level = std::to_string(std::min(heading.level, 4));
     result.append(page.html, done, at - done);
-    result += "<h" + level + " id=\"" + heading.id + "\">" + inner + "<a class=\"self\" href=\"#" +
-              heading.id + "\" aria-label=\"Link to this section\">#</a></h" + level + ">";
+    result += fmt::format(
+        "<h{0} id=\"{1}\">{2}<a class=\"self\" href=\"#{1}\" aria-label=\"Link to this "
+        "section\">#</a></h{0}>",
+        std::min(heading.level, 4), heading.id, inner);
     done = end + 5;
     page.headings.push_back(heading);
   }
@@ -249,10 +258,10 @@ void finish_code_and_tables(Page& page) {
   page.html = rewritten(page.html, "<div class=\"fragment\">", "</div><!-- fragment -->",
                         [&](std::string_view code) { return fragment(code, listing); });
   for (const std::string kind : {"markdownTable", "doxtable", "results"}) {
-    page.html =
-        rewritten(page.html, "<table class=\"" + kind + "\">", "</table>", [&](std::string_view table) {
-          return "<div class=\"scroll\" tabindex=\"0\"><table class=\"" + kind + "\">" +
-                 with_cell_sizes(table) + "</table></div>";
+    page.html = rewritten(
+        page.html, fmt::format("<table class=\"{}\">", kind), "</table>", [&](std::string_view table) {
+          return fmt::format("<div class=\"scroll\" tabindex=\"0\"><table class=\"{}\">{}</table></div>",
+                             kind, with_cell_sizes(table));
         });
   }
 }
@@ -277,7 +286,7 @@ Page read_page(const fs::path& path) {
 }
 
 std::string link(const std::string& url, const std::string& text, const std::string& attributes = "") {
-  return "<a href=\"" + url + "\"" + attributes + ">" + escaped(text) + "</a>";
+  return fmt::format("<a href=\"{}\"{}>{}</a>", url, attributes, escaped(text));
 }
 
 // Sections of `page` that are of `level`, as a list; none where there are none.
@@ -288,10 +297,10 @@ std::string section_list(const Page& page, int deepest) {
     if (heading.level > deepest) continue;
     for (; level < heading.level; ++level) html += "<li><ul>";
     for (; level > heading.level; --level) html += "</ul></li>";
-    html += "<li>" + link("#" + heading.id, heading.text) + "</li>\n";
+    html += fmt::format("<li>{}</li>\n", link("#" + heading.id, heading.text));
   }
   for (; level > 2; --level) html += "</ul></li>";
-  return html.empty() ? "" : "<ul>" + html + "</ul>";
+  return html.empty() ? "" : fmt::format("<ul>{}</ul>", html);
 }
 
 std::string js_string(std::string_view text) {
@@ -316,14 +325,14 @@ class Site {
         Page page = read_page(entry.path());
         pages_.emplace(page.file, std::move(page));
       } catch (const std::exception& error) {
-        throw std::runtime_error(entry.path().filename().string() + ": " + error.what());
+        throw std::runtime_error(fmt::format("{}: {}", entry.path().filename().string(), error.what()));
       }
     }
     for (std::size_t group = 0; group < groups_.size(); ++group) {
       for (auto& [id, title] : groups_[group].pages) {
         const auto page = pages_.find(id + ".html");
         if (page == pages_.end())
-          throw std::runtime_error(contents.string() + ": there is no page '" + id + "'");
+          throw std::runtime_error(fmt::format("{}: there is no page '{}'", contents.string(), id));
         if (title.empty()) title = page->second.title;
         if (group + 1 < groups_.size())
           reading_order_.push_back({id + ".html", title});  // the last is the reference
@@ -350,11 +359,12 @@ class Site {
   std::string tree(const Page& here) const {
     std::string html;
     for (const Group& group : groups_) {
-      html += "<h2>" + escaped(group.title) + "</h2>\n<ul>\n";
+      html += fmt::format("<h2>{}</h2>\n<ul>\n", escaped(group.title));
       for (const auto& [id, title] : group.pages) {
         const bool current = id + ".html" == here.file;
-        html += "<li>" + link(id + ".html", title, current ? " aria-current=\"page\"" : "") +
-                (current ? section_list(here, 2) : "") + "</li>\n";
+        html +=
+            fmt::format("<li>{}{}</li>\n", link(id + ".html", title, current ? " aria-current=\"page\"" : ""),
+                        current ? section_list(here, 2) : "");
       }
       html += "</ul>\n";
     }
@@ -366,8 +376,8 @@ class Site {
       if (reading_order_[i].file != here.file) continue;
       std::string html = "<nav class=\"turn\" aria-label=\"Previous and next\">";
       const auto to = [&](const Entry& entry, const char* kind, const char* word) {
-        html += "<a class=\"" + std::string(kind) + "\" href=\"" + entry.file + "\"><small>" + word +
-                "</small>" + escaped(entry.title) + "</a>";
+        html += fmt::format("<a class=\"{}\" href=\"{}\"><small>{}</small>{}</a>", kind, entry.file, word,
+                            escaped(entry.title));
       };
       if (i > 0) to(reading_order_[i - 1], "previous", "\u2190 Previous");
       if (i + 1 < reading_order_.size()) to(reading_order_[i + 1], "next", "Next \u2192");
@@ -394,9 +404,8 @@ class Site {
       const auto put = [&](std::size_t to) {
         const std::string text = plain_text(page.html.substr(from, to - from));
         if (text.size() < 3) return;
-        js += "{page:" + js_string(page.title) + ",heading:" + js_string(heading) + ",url:" + js_string(url) +
-              ",text:" + js_string(text) + ",chapter:" + (chapters.contains(file) ? "true" : "false") +
-              "},\n";
+        js += fmt::format("{{page:{},heading:{},url:{},text:{},chapter:{}}},\n", js_string(page.title),
+                          js_string(heading), js_string(url), js_string(text), chapters.contains(file));
       };
       for (const Heading& next : page.headings) {
         const std::size_t at = page.html.find(" id=\"" + next.id + "\">", from);

@@ -1,10 +1,10 @@
-// book_tables FOLDER ROOT STAGE...: writes the tables that the chapters include, as HTML.
+// book_tables ROOT STAGES FOLDER: writes the tables that the chapters include to FOLDER, as HTML, for every
+// stage of the build's list.
 //
-//   counts_<stage>.html      what the emulated device counted, from FOLDER/<stage>.profile.json
-//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts beside what ROOT/docs/results/*.json
-//   has
+//   counts_<stage>.html      what the emulated device counted: ROOT/docs/results/counts/<stage>.json
+//   prediction_<stage>.html  what ROOT/stages/<stage>/README.md predicts, with what was measured:
+//                            ROOT/docs/results/*.json
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,17 +22,9 @@ namespace fs = std::filesystem;
 std::string table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows,
                   std::size_t words, const std::string& caption) {
   const auto cell = [&](const std::string& tag, std::size_t column, const std::string& html) {
-    const std::string attributes = column < words ? "" : " class=\"number\"";
-    return std::string("<")
-        .append(tag)
-        .append(attributes)
-        .append(">")
-        .append(html)
-        .append("</")
-        .append(tag)
-        .append(">");
+    return fmt::format("<{0}{1}>{2}</{0}>", tag, column < words ? "" : " class=\"number\"", html);
   };
-  std::string html = "<table class=\"results\"><caption>" + caption + "</caption>\n<thead><tr>";
+  std::string html = fmt::format("<table class=\"results\"><caption>{}</caption>\n<thead><tr>", caption);
   for (std::size_t i = 0; i < head.size(); ++i) html += cell("th", i, escaped(head[i]));
   html += "</tr></thead>\n<tbody>\n";
   for (const auto& row : rows) {
@@ -43,9 +35,13 @@ std::string table(const std::vector<std::string>& head, const std::vector<std::v
   return html + "</tbody></table>\n";
 }
 
+std::string code(std::string_view text) {
+  return fmt::format("<code>{}</code>", escaped(text));
+}
+
 // 12,345 with separators.
 std::string grouped(std::uint64_t value) {
-  const std::string digits = std::to_string(value);
+  const std::string digits = fmt::format("{}", value);
   std::string text;
   for (std::size_t i = 0; i < digits.size(); ++i) {
     if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
@@ -63,24 +59,38 @@ std::string short_name(std::string kernel) {
   return suffix != kernel.npos && suffix > 0 ? kernel.substr(0, suffix) : kernel;
 }
 
-void write_counts(const fs::path& folder, const std::string& stage) {
-  const json profile = json::parse(read_file(folder / (stage + ".profile.json")));
+// What `common/tools counts` recorded of a stage. The book runs no kernel, so a variant without counts is an
+// error.
+json read_counts(const fs::path& root, const Stage& stage) {
+  const std::string file = fmt::format("docs/results/counts/{}.json", stage.name);
+  const std::string remedy = "run python3 common/tools counts --update";
+  if (!fs::exists(root / file)) throw std::runtime_error(fmt::format("{} is missing; {}", file, remedy));
+  json counts = json::parse(read_file(root / file));
+  for (const std::string& variant : stage.variants) {
+    const json& results = counts.at("results");
+    if (std::none_of(results.begin(), results.end(),
+                     [&](const json& any) { return any.at("variant") == variant; }))
+      throw std::runtime_error(fmt::format("{} has no variant '{}'; {}", file, variant, remedy));
+  }
+  return counts;
+}
+
+void write_counts(const fs::path& root, const Stage& stage, const fs::path& folder) {
+  const json profile = read_counts(root, stage);
   std::vector<std::vector<std::string>> rows;
   for (const json& result : profile.at("results")) {
     if (!result.contains("profile") || result.at("profile").is_null()) continue;
-    std::string variant = "<code>" + escaped(result.at("variant").get<std::string>()) + "</code>";
+    std::string variant = code(result.at("variant").get<std::string>());
     for (const json& kernel : result.at("profile").at("kernels")) {
       const json& total = kernel.at("total");
       const auto count = [&](const char* name) { return total.value(name, std::uint64_t(0)); };
       const auto each = [&](std::uint64_t what, std::uint64_t requests) {
-        char text[32];
-        std::snprintf(text, sizeof text, "%.1f", double(what) / double(requests));
-        return requests == 0 ? std::string("-") : std::string(text);
+        return requests == 0 ? std::string("-") : fmt::format("{:.1f}", double(what) / double(requests));
       };
       const std::uint64_t loads = count("global_load_requests"), shared = count("shared_load_requests");
       const auto some = [](std::uint64_t what) { return what == 0 ? std::string("-") : grouped(what); };
-      rows.push_back({variant, "<code>" + escaped(short_name(kernel.at("kernel"))) + "</code>",
-                      some(count("global_load_bytes") / 1024), each(count("global_load_sectors"), loads),
+      rows.push_back({variant, code(short_name(kernel.at("kernel"))), some(count("global_load_bytes") / 1024),
+                      each(count("global_load_sectors"), loads),
                       each(count("global_load_sectors_ideal"), loads), some(count("bulk_load_bytes") / 1024),
                       some(count("shared_load_wavefronts")),
                       shared == 0 ? "-" : grouped(count("shared_load_wavefronts_ideal")),
@@ -89,29 +99,30 @@ void write_counts(const fs::path& folder, const std::string& stage) {
       variant.clear();
     }
   }
-  if (rows.empty()) throw std::runtime_error(stage + ": nothing was counted");
+  if (rows.empty()) throw std::runtime_error(fmt::format("{}: nothing was counted", stage.name));
   std::vector<std::string> head = {"variant",
                                    "kernel",
                                    "KB loaded",
-                                   "sectors a load",
+                                   "sectors per load",
                                    "ideal",
-                                   "KB by copy engine",
+                                   "KB by TMA",
                                    "wavefronts to read shared",
                                    "ideal",
                                    "to write it",
                                    "mma",
                                    "wgmma",
-                                   "wavefronts of those"};
+                                   "wavefronts of wgmma"};
   for (std::size_t column = head.size(); column-- > 2;) {  // what no kernel of the stage does
     if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == "-"; })) continue;
     head.erase(head.begin() + std::ptrdiff_t(column));
     for (auto& row : rows) row.erase(row.begin() + std::ptrdiff_t(column));
   }
-  write_file(
-      folder / ("counts_" + stage + ".html"),
-      table(head, rows, 2,
-            "Counted by the emulated device while this book was built: one head of the headline shape, which "
-            "has eight. Counts, not times. Instructions are counted by warp."));
+  const std::string caption = fmt::format(
+      "Counted by the emulated device, from <code>docs/results/counts/{}.json</code>: one head of the "
+      "headline "
+      "shape, which has eight. Counts, not times. An instruction counts once per warp.",
+      escaped(stage.name));
+  write_file(folder / fmt::format("counts_{}.html", stage.name), table(head, rows, 2, caption));
 }
 
 struct Prediction {
@@ -177,8 +188,8 @@ std::vector<Recorded> read_results(const fs::path& folder) {
   return all;
 }
 
-void write_predictions(const fs::path& folder, const fs::path& root, const std::string& stage,
-                       const std::vector<Recorded>& all) {
+void write_predictions(const fs::path& root, const std::string& stage, const std::vector<Recorded>& all,
+                       const fs::path& folder) {
   const fs::path readme = root / "stages" / stage / "README.md";
   const std::vector<Prediction> predictions =
       fs::exists(readme) ? read_predictions(readme) : std::vector<Prediction>();
@@ -187,28 +198,30 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
     html = "<p class=\"none-yet\">No predictions are written down for this stage yet.</p>\n";
   if (all.empty() && !predictions.empty()) {
     std::vector<std::vector<std::string>> rows;
-    for (const Prediction& p : predictions)
-      rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), "-"});
-    html = table({"variant", "predicted us", "measured us"}, rows, 2,
-                 "Nothing is recorded yet: <code>docs/record.sh</code> on a machine with a GPU fills the "
-                 "last column.");
+    for (const Prediction& p : predictions) rows.push_back({code(p.variant), escaped(p.microseconds), "-"});
+    html = table(
+        {"variant", "predicted us", "measured us"}, rows, 2,
+        "Nothing is recorded yet: <code>docs/scripts/record.sh</code> on a machine with a GPU fills the "
+        "last column.");
   }
   for (const Recorded& recorded : all) {
     if (predictions.empty()) break;
     std::vector<std::vector<std::string>> rows;
     for (const Prediction& p : predictions) {
-      const auto found = recorded.median_us.find(stage + "/" + p.variant + "/B1_H8_S512_D64/chain");
-      char text[32] = "-";
-      if (found != recorded.median_us.end())
-        std::snprintf(text, sizeof text, found->second < 100 ? "%.2f" : "%.0f", found->second);
-      rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), text});
+      const auto found = recorded.median_us.find(fmt::format("{}/{}/B1_H8_S512_D64/chain", stage, p.variant));
+      const bool measured = found != recorded.median_us.end();
+      const std::string text =
+          measured ? fmt::format("{:.{}f}", found->second, found->second < 100 ? 2 : 0) : "-";
+      rows.push_back({code(p.variant), escaped(p.microseconds), text});
     }
-    html += table({"variant", "predicted us", "measured us"}, rows, 2,
-                  "Headline shape, mode <code>chain</code>, on " + escaped(recorded.gpu) +
-                      ", from <code>docs/results/" + escaped(recorded.file) +
-                      "</code>. The predictions are those of the stage's README.md.");
+    const std::string caption = fmt::format(
+        "Headline shape, mode <code>chain</code>, on {}, from <code>docs/results/{}</code>. The predictions "
+        "are "
+        "those of the stage's README.md.",
+        escaped(recorded.gpu), escaped(recorded.file));
+    html += table({"variant", "predicted us", "measured us"}, rows, 2, caption);
   }
-  write_file(folder / ("prediction_" + stage + ".html"), html);
+  write_file(folder / fmt::format("prediction_{}.html", stage), html);
 }
 
 }  // namespace
@@ -216,12 +229,12 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
 
 int main(int argc, char** argv) {
   return book::run("book_tables", [&] {
-    if (argc < 3) throw std::runtime_error("usage: book_tables FOLDER ROOT STAGE...");
-    const book::fs::path folder = argv[1], root = argv[2];
+    if (argc != 4) throw std::runtime_error("usage: book_tables ROOT STAGES FOLDER");
+    const book::fs::path root = argv[1], folder = argv[3];
     const std::vector<book::Recorded> results = book::read_results(root / "docs" / "results");
-    for (int i = 3; i < argc; ++i) {
-      book::write_counts(folder, argv[i]);
-      book::write_predictions(folder, root, argv[i], results);
+    for (const book::Stage& stage : book::read_stages(argv[2])) {
+      book::write_counts(root, stage, folder);
+      book::write_predictions(root, stage.name, results, folder);
     }
   });
 }

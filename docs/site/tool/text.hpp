@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -17,7 +19,7 @@ namespace book {
 
 inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error("cannot read " + path.string());
+  if (!in) throw std::runtime_error(fmt::format("cannot read {}", path.string()));
   std::stringstream contents;
   contents << in.rdbuf();
   return contents.str();
@@ -26,7 +28,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 inline void write_file(const std::filesystem::path& path, std::string_view contents) {
   std::ofstream out(path, std::ios::binary);
   out << contents;
-  if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+  if (!out.flush()) throw std::runtime_error(fmt::format("cannot write {}", path.string()));
 }
 
 inline std::vector<std::string> split_lines(std::string_view text) {
@@ -50,6 +52,25 @@ inline std::string replaced(std::string text, std::string_view what, std::string
   for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += with.size())
     text.replace(at, what.size(), with);
   return text;
+}
+
+/// A stage, and its variants in order: those that have a file stages/<stage>/<variant>.cu.
+struct Stage {
+  std::string name;
+  std::vector<std::string> variants;
+};
+
+/// The list that the build writes: a line for each stage, "04_fused fused cp_async ...".
+inline std::vector<Stage> read_stages(const std::filesystem::path& path) {
+  std::vector<Stage> stages;
+  for (const std::string& line : split_lines(read_file(path))) {
+    std::istringstream words(line);
+    Stage stage;
+    words >> stage.name;
+    for (std::string variant; words >> variant;) stage.variants.push_back(variant);
+    stages.push_back(std::move(stage));
+  }
+  return stages;
 }
 
 /// Text as HTML.
@@ -94,7 +115,7 @@ int run(const char* program, const Body& body) {
     body();
     return 0;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    fmt::print(stderr, "{}: {}\n", program, error.what());
     return 1;
   }
 }
