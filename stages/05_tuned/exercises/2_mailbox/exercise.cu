@@ -1,4 +1,4 @@
-// Exercise 05.4: a letter to the other block.
+// Exercise 05.2: a letter to the other block.
 //
 // The two blocks of a cluster have the same four rows, a warp a row, and half of the keys each. At the end
 // the block of rank 0 writes rows 0 and 2, that of rank 1 rows 1 and 3, and each sends what it found for
