@@ -21,32 +21,10 @@
 #include "attention/stage.hpp"
 #include "attention/warp.cuh"
 #include "key_groups.hpp"
-#include "rows.cuh"
+#include "tile.cuh"
 
 namespace attention::tuned {
 namespace {
-
-// [swizzle]
-// Offset, in halves, of 16-byte chunk `chunk` of row `row`. The same chunk of eight neighbouring rows lies in
-// eight different groups of banks, so ldmatrix reads it without conflicts.
-template <int kHeadDim>
-__device__ inline int swizzled(int row, int chunk) {
-  return row * kHeadDim + (chunk ^ (row % 8)) * 8;
-}
-// [swizzle]
-
-// One group's threads start the copy of kRows rows to shared memory; rows from `rows` on become zero.
-template <int kHeadDim, int kRows>
-__device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, int group_thread) {
-  constexpr int kChunks = kHeadDim / 8;
-#pragma unroll 4
-  for (int i = group_thread; i < kRows * kChunks; i += kGroupThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool inside = row < rows;
-    cp_async_16(smem + swizzled<kHeadDim>(row, chunk), inside ? gmem + i * 8 : gmem, inside ? 16 : 0);
-  }
-  cp_async_commit_group();
-}
 
 template <int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 1) key_split_kernel(Problem p, Tensors t) {

@@ -46,8 +46,8 @@ inline cudaError_t make_maps(OnePassMaps* maps, const Problem& p, const Tensors&
   return cudaSuccess;
 }
 
-/// Every row sees 512 keys, rows come in whole blocks, the scale is positive. Such problems, the headline shape
-/// among them, take each kernel's fast path, its instantiation kUnmasked, which has no mask.
+/// Every row sees 512 keys, rows come in whole blocks, the scale is positive. Such problems, the headline
+/// shape among them, take each kernel's fast path, its instantiation kUnmasked, which has no mask.
 inline bool is_unmasked(const Problem& p) {
   return p.seq_kv == kMaxKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
 }

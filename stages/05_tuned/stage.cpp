@@ -6,7 +6,7 @@
 namespace attention::tuned {
 
 // Each in a file of its name.
-LaunchFunction key_split, pdl, wgmma, cluster, exp_poly, cluster_pdl, exchange, lazy_max;
+LaunchFunction key_split, pdl, tma, wgmma, cluster, exp_poly, cluster_pdl, exchange, lazy_max;
 
 namespace {
 
@@ -35,7 +35,19 @@ Support supports_pdl(const Problem& problem, const Device& device) {
   return supports_key_split(problem, device);
 }
 
-// One pass over the keys on Hopper. The shape is looked at first, so that a refusal names what can be changed.
+Support supports_hopper(const Device& device) {
+  if (device.compute_capability == 90) return Support::yes();
+  return Support::no("needs TMA and wgmma, which only compute capability 9.0 has; " +
+                     capability_in_words(device));
+}
+
+// Here and below we look at the shape first, so that a refusal names what can be changed.
+Support supports_tma(const Problem& problem, const Device& device) {
+  const Support shape = supports_key_split(problem, device);
+  return shape.ok ? supports_hopper(device) : shape;
+}
+
+// One pass over the keys.
 Support supports_one_pass(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64) {
     return Support::no("head_dim must be 64, got " + std::to_string(problem.head_dim));
@@ -43,10 +55,8 @@ Support supports_one_pass(const Problem& problem, const Device& device) {
   if (problem.seq_kv > 512) {
     return Support::no("seq_kv must be at most 512, got " + std::to_string(problem.seq_kv));
   }
-  if (const Support shape = supports_usual_shapes(problem, device); !shape.ok) return shape;
-  if (device.compute_capability == 90) return Support::yes();
-  return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " +
-                     capability_in_words(device));
+  const Support shape = supports_usual_shapes(problem, device);
+  return shape.ok ? supports_hopper(device) : shape;
 }
 
 constexpr Techniques kKeySplit = {Technique::custom_kernel, Technique::shared_memory_tiling,
@@ -70,9 +80,15 @@ constexpr Variant kVariants[] = {
      .techniques = kKeySplit + kPdl,
      .launch = pdl,
      .supports = supports_pdl},
+    {.name = "tma",
+     .idea = "TMA loads K and V, an mbarrier counts their bytes",
+     .techniques = kKeySplit - Techniques{Technique::cp_async, Technique::no_bank_conflicts} + kPdl +
+                   Techniques{Technique::tma},
+     .launch = tma,
+     .supports = supports_tma},
     {.name = "wgmma",
-     .idea = "64 rows per block, TMA and wgmma, up to 512 keys in one pass",
-     .rewrite = "wgmma has other tiles, other fragments and another merge than mma.sync",
+     .idea = "wgmma: 64 rows per block, up to 512 keys in one pass",
+     .rewrite = "wgmma's 64 rows and operands in shared memory leave no tile, fragment or merge as it was",
      .techniques = kWgmma,
      .launch = wgmma,
      .supports = supports_one_pass},
