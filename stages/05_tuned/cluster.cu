@@ -1,9 +1,8 @@
 // cluster: wgmma, with the keys of a row block split over the two blocks of a cluster.
 //
-// 64 row blocks of 64 rows leave half of 132 SMs idle. Two blocks per row block, with 256 keys each, are
-// 128. Each merges its two warpgroups, keeps half of the rows, and sends the other half, 4 KB of FP16, from
-// registers to shared memory of the other SM. Maxima and sums go ahead, so that what each result weighs is
-// known when it arrives.
+// 64 row blocks leave half of 132 SMs idle; two blocks per row block, with 256 keys each, are 128. Each block
+// merges its two warpgroups, keeps half of the rows, and sends the other half, 4 KB of FP16, from registers
+// to the shared memory of the other SM. Maxima and sums go ahead, so that the weights are known by then.
 //
 // Bound by latency: loads, scores, exponentials and two merges wait for one another.
 //
@@ -40,8 +39,7 @@ struct Smem {
     float4 partials[kTiles][kGroupThreads];
   } keys[kWarpgroups];
   half v[kWarpgroups][kGroupKeys * kHeadDim];
-  // From the cluster's other block: partial results of two warps of each warpgroup, in FP16, and their
-  // statistics.
+  // From the other block: FP16 partial results of two warps of each warpgroup, and their statistics.
   float4 received[kWarpgroups][2][2][32];
   RowPairStats received_stats[2][8];
   RowPairStats stats[kWarpgroups][kBlockQ / 2];

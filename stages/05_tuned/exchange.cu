@@ -1,11 +1,10 @@
 // exchange: the four warpgroups of a row block merge at once, a quarter of the columns each.
 //
-// cluster_pdl merges twice, in the block and then in the cluster, with barriers between. Here a
-// reduce-scatter does both in one step: each warpgroup keeps 16 columns of O and sends each of the other
-// three their 16, as FP16, divided by its sum. A thread sends 16 bytes to each of three others and receives
-// as much, from the threads that have its rows. After the loads, a warp waits for three warps, not for its
-// block. Also, an elected thread issues the TMA loads, with coordinates computed before the previous kernel
-// ends.
+// cluster_pdl merges twice, in the block, then in the cluster, with barriers between. A reduce-scatter does
+// both in one step: each warpgroup keeps 16 columns of O and sends the other three their 16, as FP16, divided
+// by its sum. A thread sends 16 bytes to each of three others and receives as much, from the threads with its
+// rows. After the loads a warp waits for three warps, not for its block. And an elected thread issues the TMA
+// loads, with coordinates computed before the previous kernel ends.
 //
 // Bound by latency: loads, scores, exponentials and one merge wait for one another.
 //

@@ -38,8 +38,7 @@ struct Smem {
     float4 partials[kTiles][kGroupThreads];
   } keys[kWarpgroups];
   half v[kWarpgroups][kGroupKeys * kHeadDim];
-  // From the cluster's other block: partial results of two warps of each warpgroup, in FP16, and their
-  // statistics.
+  // From the other block: FP16 partial results of two warps of each warpgroup, and their statistics.
   float4 received[kWarpgroups][2][2][32];
   RowPairStats received_stats[2][8];
   RowPairStats stats[kWarpgroups][kBlockQ / 2];

@@ -12,8 +12,8 @@
 
 // Merging partial results of several warpgroups, which split the keys of the same rows.
 //
-// They travel to another block as FP16: of each thread two neighbouring eight-column tiles of O, eight
-// numbers in 16 bytes. The thread that receives them has the same rows and columns of its own.
+// A thread sends them to another block as FP16: two neighbouring eight-column tiles of O, eight numbers in 16
+// bytes. The thread that receives them has the same rows and columns.
 namespace attention::tuned {
 
 /// Two tiles, to be sent.
@@ -34,14 +34,13 @@ __device__ __forceinline__ void merge_tiles(float (*tiles)[4], const float (&own
   }
 }
 
-/// 1 / l; 0 for a row that has seen no key, which must yield zero, not 0 / 0. Every row sees keys if
-/// kUnmasked.
+/// 1 / l, or 0 for a row that sees no key (none where kUnmasked): it must yield zero, not 0 / 0.
 template <bool kUnmasked>
 __device__ __forceinline__ float inverse_of(float l) {
   return kUnmasked || l > 0.f ? __fdividef(1.f, l) : 0.f;
 }
 
-/// What partial results weigh in the merged one: one's own, which is not divided by its sum yet, and the
+/// What partial results weigh when they are merged: our own, which is not divided by its sum yet, and the
 /// others', which are.
 template <bool kUnmasked, int kOthers>
 __device__ __forceinline__ void weigh(const float (&m_i)[2], const float (&l_i)[2],

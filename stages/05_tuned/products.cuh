@@ -7,8 +7,7 @@
 #include "attention/hopper.cuh"
 #include "one_pass.cuh"
 
-// The products of one half (0 or 1) of a warpgroup's keys, as wgmma.cu has them. They are started, as a
-// group of wgmma.
+// Starts the products of one half (0 or 1) of a warpgroup's keys, as wgmma.cu does: one wgmma group each.
 namespace attention::tuned {
 
 /// S = Q K^T.

@@ -14,8 +14,7 @@
 namespace attention::tuned {
 
 /// Scores of keys that a row must not see become -infinity. A positive scale keeps the scores' order, so it
-/// waits for the exponent; any other is applied here. `first_row` is of the warpgroup, `first_key` of the
-/// half.
+/// waits for the exponent; any other is applied here. first_row and first_key: of the warpgroup and the half.
 __device__ __forceinline__ void mask(const Problem& p, int first_row, int first_key, int warp_id, int lane_id,
                                      float (&s)[kHalfKeys / 2]) {
 #pragma unroll
@@ -37,8 +36,7 @@ __device__ __forceinline__ void take_maximum(const float (&s)[kHalfKeys / 2], fl
   for (int r = 0; r < 2; ++r) m[r] = fmaxf(largest[2 * r], largest[2 * r + 1]);
 }
 
-/// P = exp2(exponent_scale * S - m_i), as an operand of wgmma; adds the thread's part of the rows' sums to
-/// l_i.
+/// P = exp2(exponent_scale * S - m_i) as an operand of wgmma. l_i += the thread's part of the rows' sums.
 __device__ __forceinline__ void exponentials(const float (&s)[kHalfKeys / 2], float exponent_scale,
                                              const float (&m_i)[2], float (&l_i)[2],
                                              std::uint32_t (&p_frag)[kHalfKeys / 16][4]) {

@@ -1,10 +1,9 @@
 // wgmma: 64 query rows per block, one pass of wgmma over up to 512 keys.
 //
-// A block's four warpgroups have 64 rows, the m64 of wgmma, and 128 keys each. wgmma multiplies straight
-// from the tiles that TMA brings, and a whole row of scores stays in registers. K and V are read from
-// shared memory once for 64 rows, where mma.sync reads them twice for 32: shared memory is no longer the
-// bound. But 64 blocks leave half of 132 SMs idle. Launched plainly: dependent launch comes back in
-// cluster_pdl.
+// A block's four warpgroups have 64 rows, the m64 of wgmma, and 128 keys each. wgmma multiplies straight from
+// the tiles that TMA brings, and whole rows of scores stay in registers. K and V are read from shared memory
+// once for 64 rows, where mma.sync reads them twice for 32: shared memory is no longer the bound. But 64
+// blocks leave half of 132 SMs idle. Launched plainly: dependent launch returns in cluster_pdl.
 //
 // Bound by latency, on half of the SMs: loads, scores, exponentials and the merge wait for one another.
 //
