@@ -7,19 +7,25 @@
 #include "attention/stage.hpp"
 #include "attention/tensor_map.hpp"
 
-// What Hopper's two kernels for one pass over the keys have in common: the tiles, and what they are made of.
+// What Hopper's one-pass variants have in common. Four warpgroups share 64 query rows, and all keys are one
+// pass: a warpgroup holds the scores of 128 keys in registers, for each of the rows.
+//
+// Of an accumulator of wgmma, row 16 w + lane / 4 of warp w has [4 j] and [4 j + 1], the row eight further
+// down [4 j + 2] and [4 j + 3]: columns 8 j + lane % 4 * 2 and the next. So a thread has two rows, and the
+// four lanes of a quad share them. What a tile in shared memory is: attention/hopper.cuh.
 namespace attention::tuned {
 
-inline constexpr int kHeadDim = 64;
-inline constexpr int kBlockQ = 64;                // query rows of a cluster: the m64 of wgmma
-inline constexpr int kHalfKeys = 64;              // what comes in one copy, and makes one product
-inline constexpr int kGroupKeys = 2 * kHalfKeys;  // of a warpgroup
-inline constexpr int kMostKeys = 4 * kGroupKeys;  // of the four warpgroups, in one block or in two
-inline constexpr int kGroupThreads = 128;         // of a warpgroup
-inline constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
-inline constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
+constexpr int kHeadDim = 64;
+constexpr int kBlockQ = 64;                // query rows of a cluster: the m64 of wgmma
+constexpr int kHalfKeys = 64;              // what one TMA load brings, and one product multiplies
+constexpr int kGroupKeys = 2 * kHalfKeys;  // of a warpgroup
+constexpr int kMaxKeys = 4 * kGroupKeys;   // of the four warpgroups, in one block or in two
+constexpr int kGroupThreads = 128;         // of a warpgroup
+constexpr int kHalfBytes = kHalfKeys * kHeadDim * sizeof(half);
+constexpr int kQBytes = kBlockQ * kHeadDim * sizeof(half);
+constexpr int kTiles = kHeadDim / 8;  // eight-column tiles of O
 
-/// Maxima (in units of log 2) and sums of exponentials of two rows: lane / 4 and eight further down.
+/// Maxima (in units of log 2) and sums of exponentials of a thread's two rows.
 struct alignas(16) RowPairStats {
   float m[2], l[2];
 };
@@ -40,9 +46,10 @@ inline cudaError_t make_maps(OnePassMaps* maps, const Problem& p, const Tensors&
   return cudaSuccess;
 }
 
-/// 512 keys for every row, rows in whole blocks, a positive scale: nothing to mask.
-inline bool is_whole(const Problem& p) {
-  return p.seq_kv == kMostKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
+/// Every row sees 512 keys, rows come in whole blocks, the scale is positive. Such problems, the headline
+/// shape among them, take each kernel's fast path, its instantiation kUnmasked, which has no mask.
+inline bool is_unmasked(const Problem& p) {
+  return p.seq_kv == kMaxKeys && p.seq_q % kBlockQ == 0 && !p.causal && p.scale > 0.f;
 }
 
 }  // namespace attention::tuned

@@ -1,12 +1,13 @@
-// Exercise 05.4: a letter to the other block.
+// Exercise 05.2: a letter to the other block.
 //
-// The two blocks of a cluster have the same four rows, a warp a row, and half of the keys each. At the end
-// the block of rank 0 writes rows 0 and 2, that of rank 1 rows 1 and 3, and each sends what it found for
-// the other's rows straight into the other's shared memory: 16 bytes a lane, two columns of O, the maximum
-// and the sum. The stores are asynchronous, and count their bytes on an mbarrier of the *receiver*. In the
-// exercise two things are missing. The receiver must say how many bytes it waits for. And nobody may write
-// to a block, or count on its barrier, before that block has begun and initialised it:
-// cluster_arrive_relaxed() says "I have come this far", cluster_wait() waits until all threads of both
+// The two blocks of a cluster have the same four rows, one warp per row, and half of the keys each. At the
+// end the block of rank 0 writes rows 0 and 2, the block of rank 1 rows 1 and 3. Each sends what it found for
+// the other's rows straight into the other's shared memory: 16 bytes per lane, two columns of O, the maximum
+// and the sum. The stores are asynchronous, and count their bytes on an mbarrier of the *receiver*.
+//
+// In the exercise two things are missing. The receiver must say how many bytes it waits for. And a block must
+// not write to the other, or count on its barrier, before the other has started and initialised the barrier:
+// cluster_arrive_relaxed() says "I have come this far", and cluster_wait() waits until all threads of both
 // blocks have said so. Put the wait where it costs nothing.
 #include "attention/hopper.cuh"
 #include "given.cuh"
@@ -14,7 +15,7 @@
 namespace attention::exercise {
 
 constexpr int kClusterSize = 2;
-constexpr int kRows = 4;  // a warp each
+constexpr int kRows = 4;  // one warp each
 constexpr int kThreads = 32 * kRows;
 
 __global__ void cluster_kernel(Problem p, Tensors t) {
@@ -58,9 +59,8 @@ __global__ void cluster_kernel(Problem p, Tensors t) {
   // [exchange]
   float4* letter = &mailbox[warp_id / 2][lane_id];
   if (warp_id % 2 != int(rank)) {
-    st_async(mapa(letter, other), make_float4(o.x, o.y, m_i, l_i),
-                        mapa(&received, other));
-    return;  // whom this block waits for has not returned before it sent, and it waits for what we send
+    st_async(mapa(letter, other), make_float4(o.x, o.y, m_i, l_i), mapa(&received, other));
+    return;  // this block has to stay only for its other warps, which wait for what the other block sends
   }
   mbarrier_wait(&received, 0);
   const float4 theirs = *letter;

@@ -11,7 +11,7 @@ std::string tensor_cores(const emulator::Profile& profile) {
 }
 
 const Task task = {
-    .number = "05.3",
+    .number = "05.1",
     .title = "V as an operand of wgmma",
     .cases =
         {{.shape = {.heads = 1, .seq_q = 64, .seq_kv = 128},

@@ -1,4 +1,4 @@
-// Exercise 05.3: V as an operand of wgmma.
+// Exercise 05.1: V as an operand of wgmma.
 //
 // O = P V with wgmma: a warpgroup has 64 rows, P comes in registers, and V straight from the tile of 64
 // keys by 64 columns that TMA brought. A wgmma sums over 16 keys, so a tile takes four of them, each with
@@ -59,8 +59,7 @@ __global__ void output_kernel(Problem p, const __grid_constant__ CUtensorMap v_m
     // [product]
     wgmma_fence();
     for (int k = 0; k < kBlockKv / 16; ++k) {
-      // Keys are rows of the tile, 128 bytes each; the columns within a row are not what is summed over.
-      wgmma<Major::mn>(o, p_frag[k], wgmma_advance(wgmma_descriptor(smem.v), 16 * 128 * k), true);
+      wgmma<Major::k>(o, p_frag[k], wgmma_advance(wgmma_descriptor(smem.v), 32 * k), true);
     }
     wgmma_commit_group();
     wgmma_wait_group<0>(o);
