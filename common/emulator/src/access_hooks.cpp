@@ -2,6 +2,8 @@
 // libtsan, whose they are, is not linked. The bounds of arrays are checked by -fsanitize=bounds, whose
 // handler is here too.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -114,12 +116,12 @@ void __ubsan_handle_out_of_bounds(BoundsData* data, std::uintptr_t index) {
   emulator::Worker* worker = emulator::current_worker;
   if (!worker || !worker->tracer || !emulator::options().check) return;
   const int thread = worker->current->linear;
-  emulator::report({.kind = emulator::ReportKind::out_of_bounds,
-                    .site = {data->location.file, int(data->location.line)},
-                    .message = emulator::text("%s thread %d uses index %td of an array of type %s",
-                                              worker->block_name().c_str(), thread, std::ptrdiff_t(index),
-                                              data->array_type->name),
-                    .threads = {thread}});
+  emulator::report(
+      {.kind = emulator::ReportKind::out_of_bounds,
+       .site = {data->location.file, int(data->location.line)},
+       .message = fmt::format("{} thread {} uses index {} of an array of type {}", worker->block_name(),
+                              thread, std::ptrdiff_t(index), data->array_type->name),
+       .threads = {thread}});
 }
 
 }  // extern "C"

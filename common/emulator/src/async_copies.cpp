@@ -1,5 +1,7 @@
 // cp.async: nothing moves until the issuing thread waits for it, so that a missing wait is a wrong answer.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -17,22 +19,23 @@ void copy_async(void* to, const void* from, int bytes, int source_bytes, Site si
     report({.kind = kind,
             .site = site,
             .message =
-                text("%s thread %d: cp.async of %d bytes ", worker.block_name().c_str(), self.linear, bytes) +
+                fmt::format("{} thread {}: cp.async of {} bytes ", worker.block_name(), self.linear, bytes) +
                 what,
             .threads = {self.linear}});
     worker.fail();
   };
   if (bytes != 4 && bytes != 8 && bytes != 16) refuse(ReportKind::misaligned, "; it copies 4, 8 or 16");
   if (source_bytes < 0 || source_bytes > bytes) {
-    refuse(ReportKind::out_of_bounds, text("of which %d come from the source", source_bytes));
+    refuse(ReportKind::out_of_bounds, fmt::format("of which {} come from the source", source_bytes));
   }
   if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) %
           std::uintptr_t(bytes) !=
       0) {
-    refuse(ReportKind::misaligned, text("from %p to %p, which are not both multiples of it", from, to));
+    refuse(ReportKind::misaligned,
+           fmt::format("from {} to {}, which are not both multiples of it", from, to));
   }
   const std::ptrdiff_t offset = worker.shared_offset(to);
-  if (offset < 0) refuse(ReportKind::out_of_bounds, text("to %p, which is not shared memory", to));
+  if (offset < 0) refuse(ReportKind::out_of_bounds, fmt::format("to {}, which is not shared memory", to));
   worker.check_launch_before(site, 0);
 
   if (worker.tracer) {

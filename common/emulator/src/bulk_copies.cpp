@@ -4,6 +4,8 @@
 
 #include "bulk_copies.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -22,7 +24,7 @@ constexpr std::ptrdiff_t kSwizzleBytes =
   Worker& worker = *current_worker;
   report({.kind = kind,
           .site = site,
-          .message = text("%s thread %d: ", worker.block_name().c_str(), worker.current->linear) + what,
+          .message = fmt::format("{} thread {}: ", worker.block_name(), worker.current->linear) + what,
           .threads = {worker.current->linear}});
   worker.fail();
 }
@@ -32,16 +34,17 @@ std::ptrdiff_t checked_offset(const void* smem, std::ptrdiff_t bytes, std::ptrdi
   Worker& worker = *current_worker;
   const std::ptrdiff_t offset = worker.shared_offset(smem);
   if (offset < 0)
-    refuse(ReportKind::out_of_bounds, site, text("a bulk copy at %p, which is not shared memory", smem));
+    refuse(ReportKind::out_of_bounds, site,
+           fmt::format("a bulk copy at {}, which is not shared memory", smem));
   if (reinterpret_cast<std::uintptr_t>(smem) % std::uintptr_t(alignment) != 0) {
     refuse(ReportKind::misaligned, site,
-           text("a bulk copy at %s, which is not a multiple of %td bytes", worker.shared_name(offset).c_str(),
-                alignment));
+           fmt::format("a bulk copy at {}, which is not a multiple of {} bytes", worker.shared_name(offset),
+                       alignment));
   }
   if (offset + bytes > worker.smem_bytes()) {
     refuse(ReportKind::out_of_bounds, site,
-           text("a bulk copy of %td bytes at %s, of which the last %td are outside shared memory", bytes,
-                worker.shared_name(offset).c_str(), offset + bytes - worker.smem_bytes()));
+           fmt::format("a bulk copy of {} bytes at {}, of which the last {} are outside shared memory", bytes,
+                       worker.shared_name(offset), offset + bytes - worker.smem_bytes()));
   }
   return offset;
 }
@@ -52,7 +55,7 @@ void check_global(const char* begin, std::size_t bytes, Site site) {
   if (memory.contains(begin) && memory.is_usable(begin, bytes)) return;
   const Allocation* allocation = memory.contains(begin) ? memory.find(begin) : nullptr;
   refuse(allocation && allocation->freed ? ReportKind::use_after_free : ReportKind::out_of_bounds, site,
-         text("a bulk copy of %zu bytes at global memory, %s", bytes, memory.describe(begin).c_str()));
+         fmt::format("a bulk copy of {} bytes at global memory, {}", bytes, memory.describe(begin)));
 }
 
 const TensorMap& checked_map(const CUtensorMap* map, TileIndex at, Site site) {
@@ -95,10 +98,10 @@ void issue(BulkCopy copy) {
       worker.first_time(ReportKind::missing_fence, std::uintptr_t(copy.site.line))) {
     report({.kind = ReportKind::missing_fence,
             .site = copy.site,
-            .message = text(
-                "%s thread %d: a bulk copy counts on an mbarrier that no fence_mbarrier_init() has shown "
+            .message = fmt::format(
+                "{} thread {}: a bulk copy counts on an mbarrier that no fence_mbarrier_init() has shown "
                 "to the copy engine",
-                worker.block_name().c_str(), worker.current->linear),
+                worker.block_name(), worker.current->linear),
             .threads = {worker.current->linear}});
   }
   for (unsigned ranks = copy.ranks; ranks; ranks &= ranks - 1) {
@@ -133,8 +136,8 @@ void carry_out(Worker& worker, const BulkCopy& copy) {
     if (block.live == 0 && &block != &worker) {
       report({.kind = ReportKind::out_of_bounds,
               .site = copy.site,
-              .message = text("%s writes to the shared memory of %s, which has returned",
-                              worker.block_name().c_str(), block.block_name().c_str())});
+              .message = fmt::format("{} writes to the shared memory of {}, which has returned",
+                                     worker.block_name(), block.block_name())});
       worker.fail();
     }
     switch (copy.kind) {
@@ -168,7 +171,7 @@ void cp_async_bulk(void* to, const void* from, unsigned bytes, std::uint64_t* ba
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   if (bytes % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0) {
     refuse(ReportKind::misaligned, site,
-           text("a bulk copy of %u bytes from %p, which are not both multiples of 16", bytes, from));
+           fmt::format("a bulk copy of {} bytes from {}, which are not both multiples of 16", bytes, from));
   }
   check_global(static_cast<const char*>(from), bytes, site);
   issue({.kind = BulkCopy::Kind::line,
@@ -210,8 +213,8 @@ void store_async(std::uint32_t to, const void* value, int bytes, std::uint32_t b
   const Worker& block = worker.block_of_cluster(target.rank, site);
   if (target.offset % bytes != 0 || target.offset + bytes > block.smem_bytes()) {
     refuse(target.offset % bytes != 0 ? ReportKind::misaligned : ReportKind::out_of_bounds, site,
-           text("a store of %d bytes at offset %td of the shared memory of block %u", bytes, target.offset,
-                target.rank));
+           fmt::format("a store of {} bytes at offset {} of the shared memory of block {}", bytes,
+                       target.offset, target.rank));
   }
   BulkCopy copy = {.kind = BulkCopy::Kind::value,
                    .site = site,
@@ -234,8 +237,8 @@ void tile_store(const void* from, const CUtensorMap* map, TileIndex at, Site sit
   // An H200 loads such a box, with zeros, and stops at its store: "illegal instruction".
   if (at.panel < 0 || at.row < 0 || at.head < 0) {
     refuse(ReportKind::out_of_bounds, site,
-           text("a TMA store of a box that begins at panel %d, row %d, head %d, before the first", at.panel,
-                at.row, at.head));
+           fmt::format("a TMA store of a box that begins at panel {}, row {}, head {}, before the first",
+                       at.panel, at.row, at.head));
   }
   const TensorMap& contents = checked_map(map, at, site);
   const std::ptrdiff_t offset = checked_offset(from, contents.box_bytes(), kSwizzleBytes, site);

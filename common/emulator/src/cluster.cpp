@@ -1,5 +1,7 @@
 #include "cluster.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "bulk_copies.hpp"
@@ -103,12 +105,12 @@ bool perform_arrive(Worker& worker, Thread* lanes, unsigned mask) {
   const Thread& first = lanes[__builtin_ctz(mask)];
   Warp& warp = worker.warps[first.warp()];
   if (warp.arrived_at_cluster) {
-    report(
-        {.kind = ReportKind::divergent_barrier,
-         .site = first.site,
-         .message = text("%s warp %d arrives at the cluster's barrier twice and waits in between for nothing",
-                         worker.block_name().c_str(), first.warp()),
-         .threads = {first.linear}});
+    report({.kind = ReportKind::divergent_barrier,
+            .site = first.site,
+            .message = fmt::format(
+                "{} warp {} arrives at the cluster's barrier twice and waits in between for nothing",
+                worker.block_name(), first.warp()),
+            .threads = {first.linear}});
     worker.fail();
   }
   const bool relaxed = *static_cast<const bool*>(first.arguments);
@@ -127,8 +129,8 @@ bool perform_wait(Worker& worker, Thread* lanes, unsigned mask) {
   if (!warp.arrived_at_cluster) {
     report({.kind = ReportKind::divergent_barrier,
             .site = first.site,
-            .message = text("%s warp %d waits at the cluster's barrier and has not arrived there",
-                            worker.block_name().c_str(), first.warp()),
+            .message = fmt::format("{} warp {} waits at the cluster's barrier and has not arrived there",
+                                   worker.block_name(), first.warp()),
             .threads = {first.linear}});
     worker.fail();
   }
@@ -155,8 +157,8 @@ std::uint32_t mapa(const void* pointer, unsigned rank, Site site) {
   if (offset < 0) {
     report({.kind = ReportKind::out_of_bounds,
             .site = site,
-            .message = text("%s thread %d: no place in shared memory, %p, has one in another block",
-                            worker.block_name().c_str(), worker.current->linear, pointer),
+            .message = fmt::format("{} thread {}: no place in shared memory, {}, has one in another block",
+                                   worker.block_name(), worker.current->linear, pointer),
             .threads = {worker.current->linear}});
     worker.fail();
   }

@@ -4,6 +4,7 @@
 #include "device_control.hpp"
 
 #include <dlfcn.h>
+#include <fmt/format.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -43,7 +44,8 @@ std::vector<std::string> command_line() {
 [[noreturn]] void restart_with_traced_kernels() {
   const std::string folder = traced_folder().string();
   if (getenv(kRestarted) || !std::filesystem::is_directory(folder)) {
-    throw std::runtime_error("there are no traced kernels for this program (looked in " + folder + ")");
+    throw std::runtime_error(
+        fmt::format("there are no traced kernels for this program (looked in {})", folder));
   }
   const char* path = getenv("LD_LIBRARY_PATH");
   setenv("LD_LIBRARY_PATH", (path && *path ? folder + ":" + path : folder).c_str(), 1);
@@ -78,7 +80,7 @@ namespace attention {
 
 void configure_device(const EmulatorOptions& options) {
   if (options.profile_blocks < 0) {
-    throw InvalidInput("--profile-blocks must be 0 or more, got " + std::to_string(options.profile_blocks));
+    throw InvalidInput(fmt::format("--profile-blocks must be 0 or more, got {}", options.profile_blocks));
   }
   emulator::Options chosen = emulator::options();
   if (options.schedule_seed) chosen.schedule_seed = *options.schedule_seed;

@@ -1,5 +1,6 @@
 #include "fault_handler.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@ struct sigaction previous_segv, previous_bus;
   const int thread = worker.current->linear;
   const DeviceMemory& memory = DeviceMemory::instance();
   ReportKind kind = ReportKind::fault;
-  std::string what = text("accesses address %p", fault.address);
+  std::string what = fmt::format("accesses address {}", fault.address);
   if (memory.contains(fault.address)) {
     const Allocation* allocation = memory.find(fault.address);
     kind = allocation && allocation->freed ? ReportKind::use_after_free : ReportKind::out_of_bounds;
@@ -47,7 +48,7 @@ struct sigaction previous_segv, previous_bus;
   report({.kind = kind,
           .site = {},
           .pc = fault.pc + 1,
-          .message = worker.block_name() + text(" thread %d ", thread) + what,
+          .message = worker.block_name() + fmt::format(" thread {} ", thread) + what,
           .threads = {thread}});
   worker.fail();
 }

@@ -1,5 +1,7 @@
 // Launches: what CUDA would refuse, the workers that run the blocks, and the record of what was launched.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -214,9 +216,8 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
   job.trace = chosen.check || chosen.profile;
   if (job.trace && !job.image->traced()) {
     // Silence would be taken for a clean bill.
-    std::fprintf(stderr,
-                 "emulated device: %s cannot be checked or counted, its kernels in %s are not traced\n",
-                 launch.kernel.c_str(), job.image->path().c_str());
+    fmt::print(stderr, "emulated device: {} cannot be checked or counted, its kernels in {} are not traced\n",
+               launch.kernel, job.image->path());
     return cudaErrorNotSupported;
   }
   if (job.trace) job.traced_blocks = traced_blocks(blocks, chosen.traced_blocks);

@@ -5,6 +5,8 @@
 
 #include "emulator/matrix_operations.hpp"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "half_floats.hpp"
@@ -54,8 +56,8 @@ bool is_whole_warp(Worker& worker, Thread* lanes, unsigned mask) {
   if (mask == kFullMask) return true;
   report({.kind = ReportKind::bad_mask,
           .site = lanes[__builtin_ctz(mask)].site,
-          .message = text("%s: %s needs all 32 lanes of a warp, only %08x are there",
-                          worker.block_name().c_str(), lanes[__builtin_ctz(mask)].operation->name, mask),
+          .message = fmt::format("{}: {} needs all 32 lanes of a warp, only {:08x} are there",
+                                 worker.block_name(), lanes[__builtin_ctz(mask)].operation->name, mask),
           .threads = {lanes[__builtin_ctz(mask)].linear}});
   worker.fail();
 }
@@ -184,11 +186,10 @@ void check_wmma_tile(const WmmaTile& tile, std::size_t element_bytes, const char
   if (address_fits && stride_fits) return;
   report({.kind = ReportKind::misaligned,
           .site = site,
-          .message = text(
-              "%s thread %d: %s of a tile at %p with a leading dimension of %u; it must lie on 32 bytes, "
+          .message = fmt::format(
+              "{} thread {}: {} of a tile at {} with a leading dimension of {}; it must lie on 32 bytes, "
               "rows a multiple of 16 bytes apart",
-              worker.block_name().c_str(), worker.current->linear, operation, tile.memory,
-              tile.leading_dimension),
+              worker.block_name(), worker.current->linear, operation, tile.memory, tile.leading_dimension),
           .threads = {worker.current->linear}});
   worker.fail();
 }
@@ -246,8 +247,8 @@ void load_matrices(std::uint32_t* registers, int count, bool transposed, const v
       report({.kind = aligned ? ReportKind::out_of_bounds : ReportKind::misaligned,
               .site = site,
               .message =
-                  text("%s thread %d: ldmatrix of a row at %p, which is not %s", worker.block_name().c_str(),
-                       self.linear, row, aligned ? "shared memory" : "a multiple of 16 bytes"),
+                  fmt::format("{} thread {}: ldmatrix of a row at {}, which is not {}", worker.block_name(),
+                              self.linear, row, aligned ? "shared memory" : "a multiple of 16 bytes"),
               .threads = {self.linear}});
       worker.fail();
     }

@@ -3,6 +3,8 @@
 
 #include "mbarrier.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -31,7 +33,7 @@ static_assert(sizeof(Bits) == sizeof(std::uint64_t));
 [[noreturn]] void refuse(Worker& block, std::ptrdiff_t offset, Site site, const std::string& what) {
   report({.kind = ReportKind::bad_mbarrier,
           .site = site,
-          .message = text("%s %s: ", block.block_name().c_str(), block.shared_name(offset).c_str()) + what});
+          .message = fmt::format("{} {}: ", block.block_name(), block.shared_name(offset)) + what});
   current_worker->fail();
 }
 
@@ -74,23 +76,24 @@ std::ptrdiff_t mbarrier_offset(Worker& block, const void* barrier, Site site) {
   const std::ptrdiff_t offset = block.shared_offset(barrier);
   const bool aligned = reinterpret_cast<std::uintptr_t>(barrier) % sizeof(Bits) == 0;
   if (offset >= 0 && aligned) return offset;
-  report(
-      {.kind = aligned ? ReportKind::out_of_bounds : ReportKind::misaligned,
-       .site = site,
-       .message = text("%s thread %d: an mbarrier at %p, which is not %s", block.block_name().c_str(),
-                       block.current->linear, barrier, aligned ? "shared memory" : "a multiple of 8 bytes"),
-       .threads = {block.current->linear}});
+  report({.kind = aligned ? ReportKind::out_of_bounds : ReportKind::misaligned,
+          .site = site,
+          .message = fmt::format("{} thread {}: an mbarrier at {}, which is not {}", block.block_name(),
+                                 block.current->linear, barrier,
+                                 aligned ? "shared memory" : "a multiple of 8 bytes"),
+          .threads = {block.current->linear}});
   block.fail();
 }
 
 void arrive_at_mbarrier(Worker& block, std::ptrdiff_t offset, unsigned bytes, Site site) {
   Bits state = read(block, offset, site);
   if (state.pending == 0)
-    refuse(block, offset, site, text("more arrivals than the %u of its phase", unsigned(state.expected)));
+    refuse(block, offset, site,
+           fmt::format("more arrivals than the {} of its phase", unsigned(state.expected)));
   if (state.missing_bytes() + bytes > Bits::kMostBytes) {
     refuse(block, offset, site,
-           text("%lld bytes and %u more are too many for a phase",
-                static_cast<long long>(state.missing_bytes()), bytes));
+           fmt::format("{} bytes and {} more are too many for a phase",
+                       static_cast<long long>(state.missing_bytes()), bytes));
   }
   state.pending -= 1;
   state.bytes += bytes;
@@ -109,9 +112,9 @@ void count_bytes_at_mbarrier(Worker& block, std::ptrdiff_t offset, unsigned byte
 std::string mbarrier_in_words(Worker& block, std::ptrdiff_t offset) {
   Bits state;
   std::memcpy(&state, block.shared_at(offset), sizeof(state));
-  return text("%s: %u of %u arrivals and %lld bytes missing", block.shared_name(offset).c_str(),
-              unsigned(state.pending), unsigned(state.expected),
-              static_cast<long long>(state.missing_bytes()));
+  return fmt::format("{}: {} of {} arrivals and {} bytes missing", block.shared_name(offset),
+                     unsigned(state.pending), unsigned(state.expected),
+                     static_cast<long long>(state.missing_bytes()));
 }
 
 // ---- For kernels ----
@@ -120,7 +123,7 @@ void mbarrier_init(std::uint64_t* barrier, unsigned arrivals, Site site) {
   Worker& worker = *current_worker;
   const std::ptrdiff_t offset = mbarrier_offset(worker, barrier, site);
   if (arrivals == 0 || arrivals >= 1u << 20) {
-    refuse(worker, offset, site, text("a phase of %u arrivals; it takes 1 to 1048575", arrivals));
+    refuse(worker, offset, site, fmt::format("a phase of {} arrivals; it takes 1 to 1048575", arrivals));
   }
   Bits state = {};
   state.expected = state.pending = arrivals;

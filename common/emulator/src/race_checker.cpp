@@ -1,5 +1,7 @@
 #include "race_checker.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 
@@ -211,8 +213,8 @@ void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Ac
   report({.kind = ReportKind::in_flight_access,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %s before %s was waited for", worker_->block_name().c_str(), self_,
-                          is_write(access) ? "writes" : "reads", name.c_str(), what),
+          .message = fmt::format("{} thread {} {} {} before {} was waited for", worker_->block_name(), self_,
+                                 is_write(access) ? "writes" : "reads", name, what),
           .threads = {self_},
           .variable = variable});
 }
@@ -272,8 +274,8 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     report({.kind = ReportKind::uninitialized_shared,
             .site = {},
             .pc = worker_->tracer->pc_of(place),
-            .message = text("%s thread %d reads %s, which nobody has written", worker_->block_name().c_str(),
-                            self_, name.c_str()),
+            .message = fmt::format("{} thread {} reads {}, which nobody has written", worker_->block_name(),
+                                   self_, name),
             .threads = {self_},
             .variable = variable});
   }
@@ -293,9 +295,9 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
         {.kind = ReportKind::missing_fence,
          .site = {},
          .pc = worker_->tracer->pc_of(place),
-         .message = text(
-             "%s: the copy engine or wgmma reads %s, which thread %d wrote with no fence_proxy_async() since",
-             worker_->block_name().c_str(), name.c_str(), int(cell.write_thread)),
+         .message = fmt::format(
+             "{}: the copy engine or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
+             worker_->block_name(), name, int(cell.write_thread)),
          .threads = {int(cell.write_thread), self_},
          .variable = variable,
          .other_pc = worker_->tracer->pc_of(cell.write_place)});
@@ -382,8 +384,8 @@ void RaceChecker::found_race(const Cell& cell, const char* what, int other, std:
   report({.kind = kind,
           .site = {},
           .pc = pc,
-          .message = text("%s: %s threads %d and %d at %s, with nothing between that orders them", what,
-                          worker_->block_name().c_str(), other, self_, name.c_str()),
+          .message = fmt::format("{}: {} threads {} and {} at {}, with nothing between that orders them",
+                                 what, worker_->block_name(), other, self_, name),
           .threads = {other, self_},
           .variable = variable,
           .other_pc = worker_->tracer->pc_of(other_place)});

@@ -1,5 +1,7 @@
 // The memory part of the CUDA runtime API.
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -34,8 +36,8 @@ cudaError_t report_bad_free(DeviceMemory::FreeResult result, void* pointer) {
   emulator::report({.kind = emulator::ReportKind::double_free,
                     .site = {},
                     .pc = reinterpret_cast<std::uintptr_t>(pointer),
-                    .message = emulator::text("cudaFree of %p, which %s", pointer,
-                                              twice ? "is free already" : "no allocation begins at")});
+                    .message = fmt::format("cudaFree of {}, which {}", pointer,
+                                           twice ? "is free already" : "no allocation begins at")});
   emulator::publish_findings();
   return cudaErrorInvalidValue;
 }

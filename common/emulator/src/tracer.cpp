@@ -1,5 +1,7 @@
 #include "tracer.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -111,8 +113,8 @@ bool Tracer::check_global(std::uintptr_t pc, const char* address, int bytes, boo
   report({.kind = freed ? ReportKind::use_after_free : ReportKind::out_of_bounds,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %d bytes of global memory, %s", worker_->block_name().c_str(),
-                          self.linear, writes ? "writes" : "reads", bytes, memory.describe(address).c_str()),
+          .message = fmt::format("{} thread {} {} {} bytes of global memory, {}", worker_->block_name(),
+                                 self.linear, writes ? "writes" : "reads", bytes, memory.describe(address)),
           .threads = {self.linear}});
   return false;
 }
@@ -127,8 +129,8 @@ bool Tracer::check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, b
             .site = {},
             .pc = pc,
             .message =
-                text("%s thread %d %s %d bytes of dynamic shared memory at %td, the launch gave %zu",
-                     worker_->block_name().c_str(), self.linear, does, bytes, within, worker_->dynamic_bytes),
+                fmt::format("{} thread {} {} {} bytes of dynamic shared memory at {}, the launch gave {}",
+                            worker_->block_name(), self.linear, does, bytes, within, worker_->dynamic_bytes),
             .threads = {self.linear},
             .variable = "dynamic_smem"});
     return false;
@@ -141,9 +143,9 @@ bool Tracer::check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, b
   report({.kind = ReportKind::out_of_bounds,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %d bytes of static shared memory %s%s",
-                          worker_->block_name().c_str(), self.linear, does, bytes,
-                          variable ? "past the end of " : "outside every variable", name.c_str()),
+          .message = fmt::format("{} thread {} {} {} bytes of static shared memory {}{}",
+                                 worker_->block_name(), self.linear, does, bytes,
+                                 variable ? "past the end of " : "outside every variable", name),
           .threads = {self.linear},
           .variable = name});
   return true;  // harmless to the emulated device itself
@@ -166,13 +168,14 @@ void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access ac
       worker_->fail();
     if (reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes) != 0 &&
         (bytes & (bytes - 1)) == 0) {
-      report({.kind = ReportKind::misaligned,
-              .site = {},
-              .pc = pc,
-              .message = text("%s thread %d %s %d bytes at an address that is %d past a multiple of it",
-                              worker_->block_name().c_str(), self.linear, writes ? "writes" : "reads", bytes,
-                              int(reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes))),
-              .threads = {self.linear}});
+      report(
+          {.kind = ReportKind::misaligned,
+           .site = {},
+           .pc = pc,
+           .message = fmt::format("{} thread {} {} {} bytes at an address that is {} past a multiple of it",
+                                  worker_->block_name(), self.linear, writes ? "writes" : "reads", bytes,
+                                  int(reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes))),
+           .threads = {self.linear}});
       worker_->fail();
     }
     if (shared) {
@@ -199,8 +202,8 @@ void Tracer::check_register(std::uintptr_t pc, const void* address, int bytes) {
   report({.kind = ReportKind::in_flight_access,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d uses a register of a wgmma that was not waited for",
-                          worker_->block_name().c_str(), self.linear),
+          .message = fmt::format("{} thread {} uses a register of a wgmma that was not waited for",
+                                 worker_->block_name(), self.linear),
           .threads = {self.linear}});
 }
 

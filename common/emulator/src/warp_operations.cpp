@@ -1,5 +1,7 @@
 // Operations of a warp on registers: barriers of lanes, shuffles, votes, matches, reductions.
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 
@@ -58,9 +60,9 @@ bool perform_shuffle(Worker& worker, Thread* lanes, unsigned mask) {
     if (!worker.first_time(ReportKind::bad_mask, std::uintptr_t(self.site.line))) return;
     report({.kind = ReportKind::bad_mask,
             .site = self.site,
-            .message = text(
-                "%s thread %d reads lane %d by %s, which is not among the lanes %08x that take part",
-                worker.block_name().c_str(), self.linear, arguments.source_lane, self.operation->name, mask),
+            .message = fmt::format(
+                "{} thread {} reads lane {} by {}, which is not among the lanes {:08x} that take part",
+                worker.block_name(), self.linear, arguments.source_lane, self.operation->name, mask),
             .threads = {self.linear}});
   });
   return true;
@@ -211,9 +213,10 @@ bool perform_named_barrier(Worker& worker, Thread* lanes, unsigned mask) {
   if (arguments.threads != barrier.expected || barrier.arrived > barrier.expected) {
     report({.kind = ReportKind::divergent_barrier,
             .site = first.site,
-            .message = text("%s warp %d expects %d threads at named barrier %d, others %d; %d have arrived",
-                            worker.block_name().c_str(), warp, arguments.threads, arguments.id,
-                            barrier.expected, barrier.arrived),
+            .message =
+                fmt::format("{} warp {} expects {} threads at named barrier {}, others {}; {} have arrived",
+                            worker.block_name(), warp, arguments.threads, arguments.id, barrier.expected,
+                            barrier.arrived),
             .threads = {first.linear}});
     worker.fail();
   }
@@ -243,8 +246,8 @@ void named_barrier(int id, int threads, bool sync, Site site) {
   if (id < 0 || id >= kNamedBarriers || threads <= 0 || threads % 32 != 0) {
     report({.kind = ReportKind::bad_mask,
             .site = site,
-            .message = text("named barrier %d for %d threads: there are barriers 0 to 15, for whole warps",
-                            id, threads),
+            .message = fmt::format(
+                "named barrier {} for {} threads: there are barriers 0 to 15, for whole warps", id, threads),
             .threads = {worker.current->linear}});
     worker.fail();
   }

@@ -4,6 +4,8 @@
 
 #include "warpgroup.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -25,16 +27,16 @@ constexpr int kMostColumns = 256;
 [[noreturn]] void refuse(Worker& worker, const Thread& thread, ReportKind kind, const std::string& what) {
   report({.kind = kind,
           .site = thread.site,
-          .message = text("%s warp %d: ", worker.block_name().c_str(), thread.warp()) + what,
+          .message = fmt::format("{} warp {}: ", worker.block_name(), thread.warp()) + what,
           .threads = {thread.linear}});
   worker.fail();
 }
 
 void need_whole_warp(Worker& worker, const Thread* lanes, unsigned mask) {
   if (mask == kFullMask) return;
-  refuse(
-      worker, lanes[__builtin_ctz(mask)], ReportKind::bad_mask,
-      text("%s needs all 32 lanes, only %08x are there", lanes[__builtin_ctz(mask)].operation->name, mask));
+  refuse(worker, lanes[__builtin_ctz(mask)], ReportKind::bad_mask,
+         fmt::format("{} needs all 32 lanes, only {:08x} are there",
+                     lanes[__builtin_ctz(mask)].operation->name, mask));
 }
 
 // ---- Tiles ----
@@ -66,12 +68,11 @@ class Reader {
 
   void read(std::ptrdiff_t offset, float* eight) {
     if (offset + 16 > worker_.smem_bytes()) {
-      report(
-          {.kind = ReportKind::out_of_bounds,
-           .site = product_.site,
-           .message = text("%s warp %d: wgmma reads 16 bytes at %s, outside shared memory",
-                           worker_.block_name().c_str(), first_.warp(), worker_.shared_name(offset).c_str()),
-           .threads = {first_.linear}});
+      report({.kind = ReportKind::out_of_bounds,
+              .site = product_.site,
+              .message = fmt::format("{} warp {}: wgmma reads 16 bytes at {}, outside shared memory",
+                                     worker_.block_name(), first_.warp(), worker_.shared_name(offset)),
+              .threads = {first_.linear}});
       worker_.fail();
     }
     if (worker_.tracer) worker_.tracer->proxy_read(first_, product_.pc, offset, 16);
@@ -210,7 +211,7 @@ bool perform_product(Worker& worker, Thread* lanes, unsigned mask) {
     if (of_lane.a_tile != product.what.a_tile || of_lane.b_tile != product.what.b_tile ||
         of_lane.accumulate != product.what.accumulate) {
       refuse(worker, lanes[lane], ReportKind::divergent_barrier,
-             text("lanes 0 and %d give wgmma different tiles", lane));
+             fmt::format("lanes 0 and {} give wgmma different tiles", lane));
     }
     if (of_lane.a) std::memcpy(product.a[lane], of_lane.a, sizeof(product.a[lane]));
   }
@@ -229,13 +230,13 @@ bool perform_product(Worker& worker, Thread* lanes, unsigned mask) {
   // Only a product that adds to what the last one left may go without.
   if (!warp.fenced && (changed || product.what.a || !product.what.accumulate) &&
       worker.first_time(ReportKind::missing_fence, std::uintptr_t(product.site.line))) {
-    report(
-        {.kind = ReportKind::missing_fence,
-         .site = product.site,
-         .message = text("%s warp %d: a wgmma without a wgmma_fence() behind the last wgmma_wait_group() and the "
-                         "accesses to its registers",
-                         worker.block_name().c_str(), lanes[0].warp()),
-         .threads = {lanes[0].linear}});
+    report({.kind = ReportKind::missing_fence,
+            .site = product.site,
+            .message = fmt::format(
+                "{} warp {}: a wgmma without a wgmma_fence() behind the last wgmma_wait_group() and the "
+                "accesses to its registers",
+                worker.block_name(), lanes[0].warp()),
+            .threads = {lanes[0].linear}});
   }
   if (worker.tracer) {
     const int warp_id = lanes[0].warp();
@@ -310,7 +311,7 @@ bool perform_grow(Worker& worker, Thread* lanes, unsigned mask) {
   const int registers = *static_cast<const int*>(lanes[0].arguments), warp = lanes[0].warp();
   if (registers < worker.warps[warp].registers) {
     refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("setmaxnreg_inc to %d, of %d already", registers, worker.warps[warp].registers));
+           fmt::format("setmaxnreg_inc to {}, of {} already", registers, worker.warps[warp].registers));
   }
   if (take_registers(worker, warp, registers)) return true;
   for (int lane = 0; lane < 32; ++lane) lanes[lane].state = State::at_register_pool;
@@ -325,7 +326,7 @@ bool perform_shrink(Worker& worker, Thread* lanes, unsigned mask) {
   Warp& warp = worker.warps[lanes[0].warp()];
   if (registers > warp.registers) {
     refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("setmaxnreg_dec to %d, of only %d", registers, warp.registers));
+           fmt::format("setmaxnreg_dec to {}, of only {}", registers, warp.registers));
   }
   worker.free_registers += warp.registers - registers;
   warp.registers = registers;
@@ -367,10 +368,10 @@ std::uint64_t matrix_descriptor(const void* tile, int leading_bytes, int stride_
   if (offset < 0 || offset >= 1 << 18 || offset % 16 != 0) {
     report({.kind = offset < 0 ? ReportKind::out_of_bounds : ReportKind::misaligned,
             .site = site,
-            .message = text(
-                "%s thread %d: a wgmma tile at %p, which is not a multiple of 16 bytes in the first 256 KB "
+            .message = fmt::format(
+                "{} thread {}: a wgmma tile at {}, which is not a multiple of 16 bytes in the first 256 KB "
                 "of shared memory",
-                worker.block_name().c_str(), worker.current->linear, tile),
+                worker.block_name(), worker.current->linear, tile),
             .threads = {worker.current->linear}});
     worker.fail();
   }

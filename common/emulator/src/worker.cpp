@@ -1,5 +1,7 @@
 #include "worker.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -94,9 +96,9 @@ void Worker::report_launch_before(Site site, std::uintptr_t pc) {
   report({.kind = ReportKind::launch_not_waited,
           .site = site,
           .pc = pc,
-          .message = text("%s thread %d uses global memory before any thread of its block has called "
-                          "griddepcontrol_wait(); the launch before may still be writing it",
-                          block_name().c_str(), current->linear),
+          .message = fmt::format("{} thread {} uses global memory before any thread of its block has called "
+                                 "griddepcontrol_wait(); the launch before may still be writing it",
+                                 block_name(), current->linear),
           .threads = {current->linear}});
 }
 
@@ -105,7 +107,7 @@ void griddepcontrol_wait() {
 }
 
 std::string Worker::block_name() const {
-  return text("block (%u,%u,%u)", block_index.x, block_index.y, block_index.z);
+  return fmt::format("block ({},{},{})", block_index.x, block_index.y, block_index.z);
 }
 
 std::string Worker::shared_name(std::ptrdiff_t offset, std::string* variable) const {
@@ -117,7 +119,7 @@ std::string Worker::shared_name(std::ptrdiff_t offset, std::string* variable) co
     within = found ? offset - std::ptrdiff_t(found->offset) : offset;
   }
   if (variable) *variable = name;
-  return within == 0 ? name : name + text("+%td", within);
+  return within == 0 ? name : name + fmt::format("+{}", within);
 }
 
 void thread_entry() {
@@ -231,8 +233,8 @@ Worker& Worker::block_of_cluster(unsigned number, Site site) {
   if (exists && (number == rank || cluster.block(number).live > 0)) return cluster.block(number);
   report({.kind = ReportKind::out_of_bounds,
           .site = site,
-          .message = text("%s thread %d reaches for block %u of a cluster of %u", block_name().c_str(),
-                          current->linear, number, cluster.size()) +
+          .message = fmt::format("{} thread {} reaches for block {} of a cluster of {}", block_name(),
+                                 current->linear, number, cluster.size()) +
                      (exists ? ", which has returned" : ""),
           .threads = {current->linear}});
   fail();
@@ -267,18 +269,18 @@ void Worker::report_unfinished(const Thread& thread) {
     if (!first_time(ReportKind::wait_never_made, std::uintptr_t(site.line))) return;
     report({.kind = ReportKind::wait_never_made,
             .site = site,
-            .message = text("%s thread %d ends with ", block_name().c_str(), thread.linear) + what +
+            .message = fmt::format("{} thread {} ends with ", block_name(), thread.linear) + what +
                        " that nobody waited for",
             .threads = {thread.linear}});
   };
-  if (!thread.copies.empty()) never_waited(thread.site, text("%zu copies", thread.copies.size()));
+  if (!thread.copies.empty()) never_waited(thread.site, fmt::format("{} copies", thread.copies.size()));
   for (const BulkStore& store : bulk_stores) {
     if (store.thread == thread.linear) never_waited(store.site, "a bulk store");
   }
   if (__builtin_popcount(warps[thread.warp()].alive) == 1) {
     const WarpProducts& warp = products[std::size_t(thread.warp())];
     if (!warp.products.empty())
-      never_waited(warp.products.front().site, text("%zu wgmmas", warp.products.size()));
+      never_waited(warp.products.front().site, fmt::format("{} wgmmas", warp.products.size()));
   }
   if (live > 1) return;
   for (const BulkCopy& copy : bulk_copies) {
@@ -289,8 +291,8 @@ void Worker::report_unfinished(const Thread& thread) {
     if (products[std::size_t(warp)].issued == products[std::size_t(first)].issued) continue;
     report({.kind = ReportKind::divergent_barrier,
             .site = thread.site,
-            .message = text("%s warps %d and %d are of one warpgroup and did not make the same wgmmas",
-                            block_name().c_str(), first, warp),
+            .message = fmt::format("{} warps {} and {} are of one warpgroup and did not make the same wgmmas",
+                                   block_name(), first, warp),
             .threads = {first * 32, warp * 32}});
   }
 }
@@ -309,8 +311,8 @@ void Worker::thread_exits(Thread& thread) {
     if (!(other.mask & bit)) continue;
     report({.kind = ReportKind::exited_at_barrier,
             .site = other.site,
-            .message = text("%s thread %d returned while thread %d waits for it in %s", block_name().c_str(),
-                            thread.linear, other.linear, other.operation->name),
+            .message = fmt::format("{} thread {} returned while thread {} waits for it in {}", block_name(),
+                                   thread.linear, other.linear, other.operation->name),
             .threads = {thread.linear, other.linear}});
     if (try_operation(warp, other, nullptr)) break;
   }
@@ -320,8 +322,8 @@ void Worker::thread_exits(Thread& thread) {
   if (barrier_arrived > 0) {
     report({.kind = ReportKind::exited_at_barrier,
             .site = barrier_site,
-            .message = text("%s thread %d returned, thread %d waits at this __syncthreads",
-                            block_name().c_str(), thread.linear, barrier_thread),
+            .message = fmt::format("{} thread {} returned, thread {} waits at this __syncthreads",
+                                   block_name(), thread.linear, barrier_thread),
             .threads = {thread.linear, barrier_thread}});
     if (barrier_arrived == live) release_block_barrier();
   }
@@ -354,9 +356,9 @@ int block_barrier(BarrierReduction reduction, int predicate, Site site) {
              worker.first_time(ReportKind::divergent_barrier, std::uintptr_t(site.line))) {
     report({.kind = ReportKind::divergent_barrier,
             .site = site,
-            .message = text("%s thread %d is at this __syncthreads, thread %d at the one in line %d",
-                            worker.block_name().c_str(), self.linear, worker.barrier_thread,
-                            worker.barrier_site.line),
+            .message = fmt::format("{} thread {} is at this __syncthreads, thread {} at the one in line {}",
+                                   worker.block_name(), self.linear, worker.barrier_thread,
+                                   worker.barrier_site.line),
             .threads = {worker.barrier_thread, self.linear}});
   }
   if (worker.live < worker.thread_count &&
@@ -365,9 +367,9 @@ int block_barrier(BarrierReduction reduction, int predicate, Site site) {
     while (worker.threads[gone].state != State::exited) ++gone;
     report({.kind = ReportKind::exited_at_barrier,
             .site = site,
-            .message =
-                text("%s thread %d is at this __syncthreads, %d threads have returned (thread %d among them)",
-                     worker.block_name().c_str(), self.linear, worker.thread_count - worker.live, gone),
+            .message = fmt::format(
+                "{} thread {} is at this __syncthreads, {} threads have returned (thread {} among them)",
+                worker.block_name(), self.linear, worker.thread_count - worker.live, gone),
             .threads = {gone, self.linear}});
   }
 
@@ -408,10 +410,10 @@ bool Worker::try_operation(Warp& warp, Thread& member, Thread* performer) {
     if (same && (same_place || !member.operation->aligned)) continue;
     report({.kind = ReportKind::divergent_barrier,
             .site = member.site,
-            .message =
-                text("%s: thread %d is in %s with mask %08x here, thread %d in %s with mask %08x in line %d",
-                     block_name().c_str(), member.linear, member.operation->name, member.mask, other.linear,
-                     other.operation->name, other.mask, other.site.line),
+            .message = fmt::format(
+                "{}: thread {} is in {} with mask {:08x} here, thread {} in {} with mask {:08x} in line {}",
+                block_name(), member.linear, member.operation->name, member.mask, other.linear,
+                other.operation->name, other.mask, other.site.line),
             .threads = {other.linear, member.linear}});
     if (!same) fail();
   }
@@ -438,8 +440,8 @@ bool Worker::arrive(const WarpOperation& operation, unsigned mask, void* argumen
   if (!(mask & bit)) {
     report({.kind = ReportKind::bad_mask,
             .site = site,
-            .message = text("%s thread %d (lane %d) is not in the mask %08x of its own %s",
-                            block_name().c_str(), self.linear, self.lane(), mask, operation.name),
+            .message = fmt::format("{} thread {} (lane {}) is not in the mask {:08x} of its own {}",
+                                   block_name(), self.linear, self.lane(), mask, operation.name),
             .threads = {self.linear}});
     fail();
   }
@@ -448,8 +450,8 @@ bool Worker::arrive(const WarpOperation& operation, unsigned mask, void* argumen
     const int other = self.warp() * 32 + __builtin_ctz(gone);
     report({.kind = ReportKind::exited_at_barrier,
             .site = site,
-            .message = text("%s thread %d waits in %s for thread %d, which has returned",
-                            block_name().c_str(), self.linear, operation.name, other),
+            .message = fmt::format("{} thread {} waits in {} for thread {}, which has returned", block_name(),
+                                   self.linear, operation.name, other),
             .threads = {other, self.linear}});
   }
   self.state = State::at_collective;
@@ -486,8 +488,8 @@ void Worker::report_deadlock() {
   Site site;
   const auto add = [&](const Thread* thread, int count, const std::string& where) {
     if (!thread) return;
-    message += text(" %d threads wait %s (thread %d, line %d);", count, where.c_str(), thread->linear,
-                    thread->site.line);
+    message += fmt::format(" {} threads wait {} (thread {}, line {});", count, where, thread->linear,
+                           thread->site.line);
     stuck.push_back(thread->linear);
     site = thread->site;
   };
@@ -500,10 +502,10 @@ void Worker::report_deadlock() {
   if (at_operation) {
     const Warp& warp = warps[at_operation->warp()];
     add(at_operation, operation_count,
-        text("in %s for lanes %08x", at_operation->operation->name,
-             at_operation->mask & warp.alive & ~warp.waiting));
+        fmt::format("in {} for lanes {:08x}", at_operation->operation->name,
+                    at_operation->mask & warp.alive & ~warp.waiting));
   }
-  message += text(" %d have returned", thread_count - live);
+  message += fmt::format(" {} have returned", thread_count - live);
   report({.kind = ReportKind::deadlock, .site = site, .message = message, .threads = stuck});
 }
 
@@ -525,11 +527,10 @@ unsigned active_mask() {
 
 void trap(Site site) {
   Worker& worker = *current_worker;
-  report(
-      {.kind = ReportKind::trap,
-       .site = site,
-       .message = text("%s thread %d called __trap()", worker.block_name().c_str(), worker.current->linear),
-       .threads = {worker.current->linear}});
+  report({.kind = ReportKind::trap,
+          .site = site,
+          .message = fmt::format("{} thread {} called __trap()", worker.block_name(), worker.current->linear),
+          .threads = {worker.current->linear}});
   worker.fail();
 }
 
