@@ -17,9 +17,9 @@ namespace {
 using emulator::Access;
 
 inline void trace(const void* address, std::size_t bytes, Access access, void* return_address) {
-  emulator::Worker* worker = emulator::current_worker;
-  if (!worker || !worker->tracer) return;
-  worker->tracer->access(reinterpret_cast<std::uintptr_t>(return_address), address, int(bytes), access);
+  const emulator::Worker* worker = emulator::current_worker;
+  emulator::Tracer* tracer = worker ? worker->tracer() : nullptr;
+  if (tracer) tracer->access(reinterpret_cast<std::uintptr_t>(return_address), address, int(bytes), access);
 }
 
 // A run of bytes: what a copy of a large structure does, at most 16 bytes an instruction.
@@ -114,13 +114,13 @@ struct BoundsData {
 };
 void __ubsan_handle_out_of_bounds(BoundsData* data, std::uintptr_t index) {
   emulator::Worker* worker = emulator::current_worker;
-  if (!worker || !worker->tracer || !emulator::options().check) return;
-  const int thread = worker->current->linear;
+  if (!worker || !worker->tracer() || !emulator::options().check) return;
+  const int thread = worker->current().linear;
   emulator::report(
       {.kind = emulator::ReportKind::out_of_bounds,
        .site = {data->location.file, int(data->location.line)},
-       .message = fmt::format("{} thread {} uses index {} of an array of type {}", worker->block_name(),
-                              thread, std::ptrdiff_t(index), data->array_type->name),
+       .message = fmt::format("{} thread {} uses index {} of an array of type {}", worker->name(), thread,
+                              std::ptrdiff_t(index), data->array_type->name),
        .threads = {thread}});
 }
 
