@@ -302,18 +302,6 @@ cudaError_t get_function_attributes(cudaFuncAttributes* attributes, const void* 
   return cudaSuccess;
 }
 
-cudaError_t occupancy(int* blocks, const void* kernel, int block_threads, std::size_t dynamic_smem_bytes) {
-  *blocks = 0;
-  if (block_threads < 1 || block_threads > kMaxBlockThreads) return remember(cudaErrorInvalidValue);
-  constexpr std::size_t kReservedBytes = 1024;  // of each block, by the system
-  constexpr std::size_t kSmemOfMultiprocessor = kMaxSmemBytes + kReservedBytes;
-  const std::size_t bytes =
-      dynamic_smem_bytes + KernelImage::of(kernel).static_smem_bytes(kernel) + kReservedBytes;
-  const int warps = (block_threads + 31) / 32;
-  *blocks = std::min({32, 64 / warps, int(kSmemOfMultiprocessor / bytes)});
-  return cudaSuccess;
-}
-
 const cudaLaunchAttributeValue* Launch::attribute(cudaLaunchAttributeID id) const {
   // What the launch itself says comes last and wins.
   for (auto it = attributes.rbegin(); it != attributes.rend(); ++it) {

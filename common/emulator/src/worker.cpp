@@ -256,10 +256,6 @@ uint3 block_index() {
 int lane_index() {
   return current_worker->scheduler.current().lane();
 }
-unsigned active_mask() {
-  const Scheduler& scheduler = current_worker->scheduler;
-  return scheduler.alive(scheduler.current().warp());
-}
 
 void griddepcontrol_wait() {
   current_worker->note_previous_launch_ended();
