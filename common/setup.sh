@@ -22,6 +22,7 @@ missing_packages() {
   # Before there is a compiler, every header counts as missing; all of them are wanted then.
   can_include CLI/CLI.hpp || echo libcli11-dev
   can_include nlohmann/json.hpp || echo nlohmann-json3-dev
+  can_include fmt/format.h || echo libfmt-dev
   can_include catch2/catch.hpp catch2/catch_all.hpp || echo catch2
   can_include boost/context/detail/fcontext.hpp || echo libboost-context-dev
   can_include benchmark/benchmark.h || echo libbenchmark-dev

@@ -1,4 +1,4 @@
-// FP16 of the stand-in <cuda_fp16.h> against models in double.
+// FP16 of the stand-in <cuda_fp16.h> against models in double, and CUDA's functions of one thread.
 
 #include <cuda_fp16.h>
 
@@ -129,5 +129,31 @@ TEST_CASE("pairs of halves") {
   CHECK(float(h2exp2(v).y) == 0.25f);
   CHECK(float(__lowhigh2highlow(v).x) == -2.0f);
   CHECK(__hbeq2(__habs2(v), __floats2half2_rn(1.5f, 2.0f)));
+  CHECK(float(__low2half(v)) == 1.5f);
+  CHECK(float(__high2half(v)) == -2.0f);
+  CHECK(__hbeq2(__halves2half2(__low2half(v), __high2half(v)), v));
+  CHECK(__hbeq2(__half2half2(__low2half(v)), __float2half2_rn(1.5f)));
   static_assert(sizeof(half2) == 4 && alignof(half2) == 4 && sizeof(half) == 2);
+}
+
+TEST_CASE("functions of one thread") {
+  CHECK(__expf(0.0f) == 1.0f);
+  CHECK(__logf(1.0f) == 0.0f);
+  CHECK(__fdividef(3.0f, 4.0f) == 0.75f);
+  CHECK(rsqrtf(4.0f) == 0.5f);
+  CHECK(__float2int_rn(2.5f) == 2);
+  CHECK(__float2int_rn(-3.5f) == -4);
+  CHECK(__float_as_uint(-1.0f) == 0xbf800000u);
+  CHECK(__float_as_int(1.0f) == 0x3f800000);
+  CHECK(__int_as_float(0x3f800000) == 1.0f);
+  CHECK(__uint_as_float(0xbf800000u) == -1.0f);
+  CHECK(__popc(0xf0f0u) == 8);
+  CHECK(__clz(1) == 31);
+  CHECK(__clz(0) == 32);
+  CHECK(__ffs(0) == 0);
+  CHECK(__ffs(8) == 4);
+  float value = 1.0f;
+  __stcs(&value, 2.0f);
+  CHECK(__ldcs(&value) == 2.0f);
+  CHECK(__ldg(&value) == 2.0f);
 }

@@ -11,9 +11,6 @@
 struct __half_raw {
   unsigned short x;
 };
-struct __half2_raw {
-  unsigned short x, y;
-};
 
 struct __half {
   ::emulator::Float16 value;
@@ -39,44 +36,28 @@ struct alignas(4) __half2 {
 
   __half2() = default;
   constexpr __half2(const __half& x, const __half& y) : x(x), y(y) {}
-  constexpr __half2(const __half2_raw& raw) : x(__half_raw{raw.x}), y(__half_raw{raw.y}) {}
   constexpr __half2(const __half2&) = default;
   EMULATOR_ASSIGN_AS_ONE_WORD(__half2)
 };
 
 typedef __half half;
 typedef __half2 half2;
-typedef __half nv_half;
-typedef __half2 nv_half2;
 
-#define CUDART_INF_FP16 __half(__half_raw{0x7C00u})
 #define CUDART_NAN_FP16 __half(__half_raw{0x7FFFu})
-#define CUDART_MAX_NORMAL_FP16 __half(__half_raw{0x7BFFu})
-#define CUDART_ONE_FP16 __half(__half_raw{0x3C00u})
-#define CUDART_ZERO_FP16 __half(__half_raw{0x0000u})
 
 // Conversions.
 
 inline __half __ushort_as_half(unsigned short bits) {
   return __half(__half_raw{bits});
 }
-inline __half __short_as_half(short bits) {
-  return __half(__half_raw{(unsigned short)bits});
-}
 inline unsigned short __half_as_ushort(__half h) {
   return __builtin_bit_cast(unsigned short, h.value);
-}
-inline short __half_as_short(__half h) {
-  return __builtin_bit_cast(short, h.value);
 }
 
 inline __half __float2half(float x) {
   return __half(x);
 }
 inline __half __float2half_rn(float x) {
-  return __half(x);
-}
-inline __half __double2half(double x) {
   return __half(x);
 }
 inline float __half2float(__half h) {
@@ -108,36 +89,6 @@ inline __half __float2half_rd(float x) {
 }
 inline __half __float2half_ru(float x) {
   return x < 0 ? ::emulator::half_towards_zero(x) : ::emulator::half_away_from_zero(x);
-}
-inline __half __int2half_rn(int x) {
-  return __half(x);
-}
-inline __half __uint2half_rn(unsigned x) {
-  return __half(x);
-}
-inline __half __short2half_rn(short x) {
-  return __half(x);
-}
-inline __half __ushort2half_rn(unsigned short x) {
-  return __half(x);
-}
-inline int __half2int_rn(__half h) {
-  return int(nearbyintf(float(h)));
-}
-inline int __half2int_rz(__half h) {
-  return int(float(h));
-}
-inline int __half2int_rd(__half h) {
-  return int(floorf(float(h)));
-}
-inline int __half2int_ru(__half h) {
-  return int(ceilf(float(h)));
-}
-inline unsigned __half2uint_rn(__half h) {
-  return unsigned(nearbyintf(float(h)));
-}
-inline unsigned __half2uint_rz(__half h) {
-  return unsigned(float(h));
 }
 
 inline __half2 make_half2(__half x, __half y) {
@@ -173,18 +124,6 @@ inline __half __low2half(__half2 v) {
 inline __half __high2half(__half2 v) {
   return v.y;
 }
-inline __half2 __low2half2(__half2 v) {
-  return __half2(v.x, v.x);
-}
-inline __half2 __high2half2(__half2 v) {
-  return __half2(v.y, v.y);
-}
-inline __half2 __lows2half2(__half2 a, __half2 b) {
-  return __half2(a.x, b.x);
-}
-inline __half2 __highs2half2(__half2 a, __half2 b) {
-  return __half2(a.y, b.y);
-}
 inline __half2 __lowhigh2highlow(__half2 v) {
   return __half2(v.y, v.x);
 }
@@ -205,12 +144,6 @@ inline __half2 __lowhigh2highlow(__half2 v) {
 EMULATOR_HALF_BINARY(__hadd, __hadd2, a + b)
 EMULATOR_HALF_BINARY(__hsub, __hsub2, a - b)
 EMULATOR_HALF_BINARY(__hmul, __hmul2, a* b)
-EMULATOR_HALF_BINARY(__hadd_rn, __hadd2_rn, a + b)
-EMULATOR_HALF_BINARY(__hsub_rn, __hsub2_rn, a - b)
-EMULATOR_HALF_BINARY(__hmul_rn, __hmul2_rn, a* b)
-EMULATOR_HALF_BINARY(__hadd_sat, __hadd2_sat, __saturatef(a + b))
-EMULATOR_HALF_BINARY(__hsub_sat, __hsub2_sat, __saturatef(a - b))
-EMULATOR_HALF_BINARY(__hmul_sat, __hmul2_sat, __saturatef(a* b))
 EMULATOR_HALF_BINARY(__hdiv, __h2div, a / b)
 // One NaN gives the other operand; the _nan forms give NaN.
 EMULATOR_HALF_BINARY(__hmax, __hmax2, fmaxf(a, b))
@@ -222,20 +155,8 @@ EMULATOR_HALF_BINARY(__hmin_nan, __hmin2_nan, a != a ? a : b != b ? b : fminf(a,
 inline __half __hfma(__half a, __half b, __half c) {
   return __half(std::fma(double(float(a)), double(float(b)), double(float(c))));
 }
-inline __half __hfma_relu(__half a, __half b, __half c) {
-  return __hmax(__hfma(a, b, c), __half(0));
-}
-inline __half __hfma_sat(__half a, __half b, __half c) {
-  return __half(__saturatef(float(__hfma(a, b, c))));
-}
 inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
   return __half2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y));
-}
-inline __half2 __hfma2_relu(__half2 a, __half2 b, __half2 c) {
-  return __half2(__hfma_relu(a.x, b.x, c.x), __hfma_relu(a.y, b.y, c.y));
-}
-inline __half2 __hfma2_sat(__half2 a, __half2 b, __half2 c) {
-  return __half2(__hfma_sat(a.x, b.x, c.x), __hfma_sat(a.y, b.y, c.y));
 }
 inline __half __hneg(__half a) {
   return __half_raw{(unsigned short)(__half_as_ushort(a) ^ 0x8000)};
@@ -254,12 +175,6 @@ inline __half2 __habs2(__half2 v) {
 
 inline bool __hisnan(__half a) {
   return float(a) != float(a);
-}
-inline int __hisinf(__half a) {
-  return __half_as_ushort(__habs(a)) == 0x7C00 ? (float(a) < 0 ? -1 : 1) : 0;
-}
-inline __half2 __hisnan2(__half2 v) {
-  return __half2(__half(int(__hisnan(v.x))), __half(int(__hisnan(v.y))));
 }
 
 #define EMULATOR_HALF_COMPARE(suffix, op)                                                   \
@@ -283,9 +198,6 @@ EMULATOR_HALF_COMPARE(ge, >=)
 inline bool __hneu(__half a, __half b) {
   return float(a) != float(b);
 }
-inline bool __hne(__half a, __half b) {
-  return !__hisnan(a) && !__hisnan(b) && float(a) != float(b);
-}
 
 // Functions, each rounded from float.
 
@@ -299,20 +211,8 @@ inline bool __hne(__half a, __half b) {
   }
 EMULATOR_HALF_FUNCTION(hexp, h2exp, expf(a))
 EMULATOR_HALF_FUNCTION(hexp2, h2exp2, exp2f(a))
-EMULATOR_HALF_FUNCTION(hexp10, h2exp10, powf(10.0f, a))
-EMULATOR_HALF_FUNCTION(hlog, h2log, logf(a))
-EMULATOR_HALF_FUNCTION(hlog2, h2log2, log2f(a))
-EMULATOR_HALF_FUNCTION(hlog10, h2log10, log10f(a))
 EMULATOR_HALF_FUNCTION(hsqrt, h2sqrt, sqrtf(a))
-EMULATOR_HALF_FUNCTION(hrsqrt, h2rsqrt, 1.0f / sqrtf(a))
 EMULATOR_HALF_FUNCTION(hrcp, h2rcp, 1.0f / a)
-EMULATOR_HALF_FUNCTION(hsin, h2sin, sinf(a))
-EMULATOR_HALF_FUNCTION(hcos, h2cos, cosf(a))
-EMULATOR_HALF_FUNCTION(htanh, h2tanh, tanhf(a))
-EMULATOR_HALF_FUNCTION(hfloor, h2floor, floorf(a))
-EMULATOR_HALF_FUNCTION(hceil, h2ceil, ceilf(a))
-EMULATOR_HALF_FUNCTION(htrunc, h2trunc, truncf(a))
-EMULATOR_HALF_FUNCTION(hrint, h2rint, nearbyintf(a))
 
 #undef EMULATOR_HALF_PAIRWISE
 #undef EMULATOR_HALF_BINARY

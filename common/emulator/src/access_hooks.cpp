@@ -2,6 +2,8 @@
 // libtsan, whose they are, is not linked. The bounds of arrays are checked by -fsanitize=bounds, whose
 // handler is here too.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -15,9 +17,9 @@ namespace {
 using emulator::Access;
 
 inline void trace(const void* address, std::size_t bytes, Access access, void* return_address) {
-  emulator::Worker* worker = emulator::current_worker;
-  if (!worker || !worker->tracer) return;
-  worker->tracer->access(reinterpret_cast<std::uintptr_t>(return_address), address, int(bytes), access);
+  const emulator::Worker* worker = emulator::current_worker;
+  emulator::Tracer* tracer = worker ? worker->tracer() : nullptr;
+  if (tracer) tracer->access(reinterpret_cast<std::uintptr_t>(return_address), address, int(bytes), access);
 }
 
 // A run of bytes: what a copy of a large structure does, at most 16 bytes an instruction.
@@ -112,14 +114,14 @@ struct BoundsData {
 };
 void __ubsan_handle_out_of_bounds(BoundsData* data, std::uintptr_t index) {
   emulator::Worker* worker = emulator::current_worker;
-  if (!worker || !worker->tracer || !emulator::options().check) return;
-  const int thread = worker->current->linear;
-  emulator::report({.kind = emulator::ReportKind::out_of_bounds,
-                    .site = {data->location.file, int(data->location.line)},
-                    .message = emulator::text("%s thread %d uses index %td of an array of type %s",
-                                              worker->block_name().c_str(), thread, std::ptrdiff_t(index),
-                                              data->array_type->name),
-                    .threads = {thread}});
+  if (!worker || !worker->tracer() || !emulator::options().check) return;
+  const int thread = worker->current().linear;
+  emulator::report(
+      {.kind = emulator::ReportKind::out_of_bounds,
+       .site = {data->location.file, int(data->location.line)},
+       .message = fmt::format("{} thread {} uses index {} of an array of type {}", worker->name(), thread,
+                              std::ptrdiff_t(index), data->array_type->name),
+       .threads = {thread}});
 }
 
 }  // extern "C"

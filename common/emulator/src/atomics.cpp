@@ -27,10 +27,10 @@ void read(const void* address, void* value) {
 }  // namespace
 
 void note_atomic(const void* address, int bytes) {
-  Worker* worker = current_worker;
-  if (!worker || !worker->tracer) return;
-  worker->tracer->access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), address, bytes,
-                         Access::atomic);
+  const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+  const Worker* worker = current_worker;
+  Tracer* tracer = worker ? worker->tracer() : nullptr;
+  if (tracer) tracer->access(pc, address, bytes, Access::atomic);
 }
 
 void atomic_read(const void* address, void* value, int bytes) {

@@ -19,6 +19,7 @@ class Cluster {
   bool run(const LaunchJob& job, std::uint64_t index, std::uint64_t seed);
   void end_launch(const LaunchJob& job);
 
+  const FiberStacks& stacks() const { return stacks_; }
   unsigned size() const { return size_; }
   Worker& block(unsigned rank) { return *blocks_[rank]; }
   /// Ends the phase of the cluster's barrier where all threads that have not returned have arrived.
@@ -26,11 +27,10 @@ class Cluster {
   /// Of all its blocks since the last call.
   std::uint64_t take_switches();
 
-  FiberStacks stacks;
-
  private:
   void enter(unsigned rank);
 
+  FiberStacks stacks_;
   std::vector<std::unique_ptr<Worker>> blocks_;
   unsigned size_ = 1;
 };

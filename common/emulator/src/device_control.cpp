@@ -1,66 +1,26 @@
-// What the harness asks of its device, answered by the emulated one; and starting a program again with the
-// traced flavour of its kernels.
+// What the harness asks of its device, answered by the emulated one.
 
 #include "device_control.hpp"
 
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <fmt/format.h>
 
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <ostream>
-#include <stdexcept>
-#include <vector>
 
 #include "attention/device.hpp"
 #include "attention/error.hpp"
 #include "emulator/emulator.hpp"
 #include "kernel_image.hpp"
+#include "traced_kernels.hpp"
 
 namespace emulator {
 namespace {
 
 Options chosen;
-constexpr const char* kRestarted = "ATTENTION_TRACED_KERNELS";  // in the environment of a restarted program
-
-// lib/traced beside the library that this code is in.
-std::filesystem::path traced_folder() {
-  Dl_info info = {};
-  dladdr(reinterpret_cast<const void*>(&kernels_are_traced), &info);
-  std::error_code ignored;
-  return std::filesystem::absolute(info.dli_fname ? info.dli_fname : "", ignored).parent_path() / "traced";
-}
-
-std::vector<std::string> command_line() {
-  std::ifstream in("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> arguments;
-  for (std::string argument; std::getline(in, argument, '\0');) arguments.push_back(argument);
-  return arguments;
-}
-
-[[noreturn]] void restart_with_traced_kernels() {
-  const std::string folder = traced_folder().string();
-  if (getenv(kRestarted) || !std::filesystem::is_directory(folder)) {
-    throw std::runtime_error("there are no traced kernels for this program (looked in " + folder + ")");
-  }
-  const char* path = getenv("LD_LIBRARY_PATH");
-  setenv("LD_LIBRARY_PATH", (path && *path ? folder + ":" + path : folder).c_str(), 1);
-  setenv(kRestarted, "1", 1);
-  std::vector<std::string> arguments = command_line();
-  std::vector<char*> pointers;
-  for (std::string& argument : arguments) pointers.push_back(argument.data());
-  pointers.push_back(nullptr);
-  std::fflush(nullptr);
-  execv("/proc/self/exe", pointers.data());
-  throw std::runtime_error("cannot start the program again with traced kernels");
-}
 
 }  // namespace
 
 void configure(const Options& options) {
-  if ((options.check || options.profile) && !kernels_are_traced()) restart_with_traced_kernels();
+  if (options.check || options.profile) need_traced_kernels();
   chosen = options;
 }
 
@@ -78,7 +38,7 @@ namespace attention {
 
 void configure_device(const EmulatorOptions& options) {
   if (options.profile_blocks < 0) {
-    throw InvalidInput("--profile-blocks must be 0 or more, got " + std::to_string(options.profile_blocks));
+    throw InvalidInput(fmt::format("--profile-blocks must be 0 or more, got {}", options.profile_blocks));
   }
   emulator::Options chosen = emulator::options();
   if (options.schedule_seed) chosen.schedule_seed = *options.schedule_seed;

@@ -1,5 +1,6 @@
 #include "device_memory.hpp"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -186,8 +187,8 @@ void DeviceMemory::check_bands() {
     report({.kind = ReportKind::out_of_bounds,
             .site = {},
             .pc = reinterpret_cast<std::uintptr_t>(allocation->begin),  // one report an allocation
-            .message = text("bytes %s an allocation of %zu bytes were overwritten",
-                            before ? "before" : "behind", allocation->bytes)});
+            .message = fmt::format("bytes {} an allocation of {} bytes were overwritten",
+                                   before ? "before" : "behind", allocation->bytes)});
     std::memset(pages.begin, kPoison, std::size_t(allocation->begin - pages.begin));
     std::memset(allocation->end(), kPoison, std::size_t(pages.begin + pages.bytes - allocation->end()));
   }
@@ -196,17 +197,17 @@ void DeviceMemory::check_bands() {
 std::string DeviceMemory::describe(const void* address) const {
   const char* at = static_cast<const char*>(address);
   const Allocation* allocation = contains(address) ? find(address) : nullptr;
-  if (!allocation) return text("address %p, in no allocation", address);
+  if (!allocation) return fmt::format("address {}, in no allocation", address);
   if (at >= allocation->end()) {
-    return text("%zd bytes past the end of %s allocation of %zu bytes", at - allocation->end(),
-                allocation->freed ? "a freed" : "an", allocation->bytes);
+    return fmt::format("{} bytes past the end of {} allocation of {} bytes", at - allocation->end(),
+                       allocation->freed ? "a freed" : "an", allocation->bytes);
   }
   if (at < allocation->begin) {
-    return text("%zd bytes before %s allocation of %zu bytes", allocation->begin - at,
-                allocation->freed ? "a freed" : "an", allocation->bytes);
+    return fmt::format("{} bytes before {} allocation of {} bytes", allocation->begin - at,
+                       allocation->freed ? "a freed" : "an", allocation->bytes);
   }
-  return text("byte %zd of %s allocation of %zu bytes", at - allocation->begin,
-              allocation->freed ? "a freed" : "an", allocation->bytes);
+  return fmt::format("byte {} of {} allocation of {} bytes", at - allocation->begin,
+                     allocation->freed ? "a freed" : "an", allocation->bytes);
 }
 
 }  // namespace emulator

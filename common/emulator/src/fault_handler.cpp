@@ -1,5 +1,6 @@
 #include "fault_handler.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -27,15 +28,15 @@ struct sigaction previous_segv, previous_bus;
 // Runs on the stack of the thread that faulted, as though that thread had called it.
 [[noreturn]] void report_fault() {
   Worker& worker = *current_worker;
-  const int thread = worker.current->linear;
+  const int thread = worker.current().linear;
   const DeviceMemory& memory = DeviceMemory::instance();
   ReportKind kind = ReportKind::fault;
-  std::string what = text("accesses address %p", fault.address);
+  std::string what = fmt::format("accesses address {}", fault.address);
   if (memory.contains(fault.address)) {
     const Allocation* allocation = memory.find(fault.address);
     kind = allocation && allocation->freed ? ReportKind::use_after_free : ReportKind::out_of_bounds;
     what = "accesses global memory, " + memory.describe(fault.address);
-  } else if (worker.cluster.stacks.is_guard(fault.address)) {
+  } else if (worker.cluster.stacks().is_guard(fault.address)) {
     kind = ReportKind::stack_overflow;
     what = "used all of its stack (local arrays or recursion)";
   } else if (fault.address == nullptr) {
@@ -47,7 +48,7 @@ struct sigaction previous_segv, previous_bus;
   report({.kind = kind,
           .site = {},
           .pc = fault.pc + 1,
-          .message = worker.block_name() + text(" thread %d ", thread) + what,
+          .message = fmt::format("{} thread {} {}", worker.name(), thread, what),
           .threads = {thread}});
   worker.fail();
 }
@@ -55,7 +56,7 @@ struct sigaction previous_segv, previous_bus;
 void on_fault(int signal, siginfo_t* info, void* raw_context) {
   Worker* worker = current_worker;
   auto* context = static_cast<ucontext_t*>(raw_context);
-  const bool in_kernel = worker && worker->current;
+  const bool in_kernel = worker && worker->scheduler.has_current();
   if (!in_kernel) {
     // Not a kernel's fault: the instruction faults again, for whoever handled that before.
     sigaction(signal, signal == SIGSEGV ? &previous_segv : &previous_bus, nullptr);
@@ -65,18 +66,18 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
   fault = {std::uintptr_t(context->uc_mcontext.gregs[REG_RIP]), info->si_addr, signal};
   // On the same stack, unless that is what ran over: then from its other end.
   std::uintptr_t stack = std::uintptr_t(context->uc_mcontext.gregs[REG_RSP]) - 1024;
-  const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current->fiber.stack_bottom);
-  if (worker->cluster.stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
-    stack = bottom + worker->current->fiber.stack_bytes - 256;
+  const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current().fiber.stack_bottom);
+  if (worker->cluster.stacks().is_guard(info->si_addr) || stack < bottom + 16384) {
+    stack = bottom + worker->current().fiber.stack_bytes - 256;
   }
   context->uc_mcontext.gregs[REG_RSP] = greg_t((stack & ~std::uintptr_t(15)) - 8);  // as after a call
   context->uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(&report_fault);
 #elif defined(__aarch64__)
   fault = {std::uintptr_t(context->uc_mcontext.pc), info->si_addr, signal};
   std::uintptr_t stack = std::uintptr_t(context->uc_mcontext.sp) - 1024;
-  const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current->fiber.stack_bottom);
-  if (worker->cluster.stacks.is_guard(info->si_addr) || stack < bottom + 16384) {
-    stack = bottom + worker->current->fiber.stack_bytes - 256;
+  const auto bottom = reinterpret_cast<std::uintptr_t>(worker->current().fiber.stack_bottom);
+  if (worker->cluster.stacks().is_guard(info->si_addr) || stack < bottom + 16384) {
+    stack = bottom + worker->current().fiber.stack_bytes - 256;
   }
   context->uc_mcontext.sp = stack & ~std::uintptr_t(15);
   context->uc_mcontext.pc = reinterpret_cast<std::uintptr_t>(&report_fault);

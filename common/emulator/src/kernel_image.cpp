@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -45,6 +46,16 @@ std::string without_signature(std::string name) {
   return name.substr(begin);
 }
 
+// Where a loaded object begins, which is what dladdr() calls its base.
+std::uintptr_t base_of(const dl_phdr_info& info) {
+  std::uintptr_t lowest = ~std::uintptr_t(0);
+  for (int i = 0; i < info.dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info.dlpi_phdr[i];
+    if (header.p_type == PT_LOAD) lowest = std::min<std::uintptr_t>(lowest, info.dlpi_addr + header.p_vaddr);
+  }
+  return lowest & ~std::uintptr_t(4095);
+}
+
 }  // namespace
 
 // Every translation unit that was compiled with -fsanitize=thread calls this from a constructor.
@@ -57,6 +68,33 @@ extern "C" __attribute__((visibility("default"))) void __tsan_init() {
 
 bool any_image_traced() {
   return !traced_bases().empty();
+}
+
+std::vector<std::string> plain_kernel_libraries(const std::string& folder) {
+  struct Search {
+    std::filesystem::path folder;
+    std::uintptr_t own_base;
+    std::vector<std::string> found;
+  } search;
+  Dl_info own = {};
+  dladdr(reinterpret_cast<const void*>(&plain_kernel_libraries), &own);
+  search.folder = folder;
+  search.own_base = reinterpret_cast<std::uintptr_t>(own.dli_fbase);
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        auto& search = *static_cast<Search*>(data);
+        const std::uintptr_t base = base_of(*info);
+        const auto& traced = traced_bases();
+        if (base == search.own_base || std::find(traced.begin(), traced.end(), base) != traced.end())
+          return 0;
+        const std::string name = std::filesystem::path(info->dlpi_name).filename().string();
+        std::error_code ignored;
+        const bool is_ours = !name.empty() && std::filesystem::exists(search.folder / name, ignored);
+        if (is_ours) search.found.push_back(name);
+        return 0;
+      },
+      &search);
+  return search.found;
 }
 
 const KernelImage& KernelImage::of(const void* address) {
@@ -156,14 +194,11 @@ KernelImage::Segment KernelImage::segment() const {
       [](dl_phdr_info* info, std::size_t, void* data) {
         auto& search = *static_cast<Search*>(data);
         const ElfW(Phdr)* tls = nullptr;
-        std::uintptr_t lowest = ~std::uintptr_t(0);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
           const ElfW(Phdr)& header = info->dlpi_phdr[i];
           if (header.p_type == PT_TLS) tls = &header;
-          if (header.p_type == PT_LOAD)
-            lowest = std::min<std::uintptr_t>(lowest, info->dlpi_addr + header.p_vaddr);
         }
-        if ((lowest & ~std::uintptr_t(4095)) != search.base) return 0;
+        if (base_of(*info) != search.base) return 0;
         if (tls && info->dlpi_tls_data) {
           char* begin = static_cast<char*>(info->dlpi_tls_data);
           search.found = {begin, begin + tls->p_memsz};

@@ -58,4 +58,8 @@ class KernelImage {
 /// Is any loaded image traced?
 bool any_image_traced();
 
+/// File names of the loaded libraries of kernels that are not traced. A library of kernels is one that `folder`, where
+/// the emulated device's own library lies, has too.
+std::vector<std::string> plain_kernel_libraries(const std::string& folder);
+
 }  // namespace emulator

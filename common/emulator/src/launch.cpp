@@ -1,5 +1,7 @@
 // Launches: what CUDA would refuse, the workers that run the blocks, and the record of what was launched.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -214,9 +216,8 @@ cudaError_t run_now(const Launch& launch, const void* kernel, const KernelBody& 
   job.trace = chosen.check || chosen.profile;
   if (job.trace && !job.image->traced()) {
     // Silence would be taken for a clean bill.
-    std::fprintf(stderr,
-                 "emulated device: %s cannot be checked or counted, its kernels in %s are not traced\n",
-                 launch.kernel.c_str(), job.image->path().c_str());
+    fmt::print(stderr, "emulated device: {} cannot be checked or counted, its kernels in {} are not traced\n",
+               launch.kernel, job.image->path());
     return cudaErrorNotSupported;
   }
   if (job.trace) job.traced_blocks = traced_blocks(blocks, chosen.traced_blocks);
@@ -298,18 +299,6 @@ cudaError_t get_function_attributes(cudaFuncAttributes* attributes, const void* 
   attributes->maxThreadsPerBlock = kMaxBlockThreads;
   attributes->maxDynamicSharedSizeBytes = int(allowed_dynamic_smem(kernel));
   attributes->binaryVersion = attributes->ptxVersion = 90;
-  return cudaSuccess;
-}
-
-cudaError_t occupancy(int* blocks, const void* kernel, int block_threads, std::size_t dynamic_smem_bytes) {
-  *blocks = 0;
-  if (block_threads < 1 || block_threads > kMaxBlockThreads) return remember(cudaErrorInvalidValue);
-  constexpr std::size_t kReservedBytes = 1024;  // of each block, by the system
-  constexpr std::size_t kSmemOfMultiprocessor = kMaxSmemBytes + kReservedBytes;
-  const std::size_t bytes =
-      dynamic_smem_bytes + KernelImage::of(kernel).static_smem_bytes(kernel) + kReservedBytes;
-  const int warps = (block_threads + 31) / 32;
-  *blocks = std::min({32, 64 / warps, int(kSmemOfMultiprocessor / bytes)});
   return cudaSuccess;
 }
 

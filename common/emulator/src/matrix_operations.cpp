@@ -5,6 +5,8 @@
 
 #include "emulator/matrix_operations.hpp"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "half_floats.hpp"
@@ -15,7 +17,6 @@ namespace emulator {
 namespace {
 
 using Half = Float16;
-constexpr unsigned kFullMask = 0xffffffffu;
 
 float half_to_float(std::uint16_t bits) {
   Half half;
@@ -45,19 +46,9 @@ void multiply_add(float (&d)[16][N], const float (&a)[16][K], const float (&b)[K
 }
 
 void count_mma(Worker& worker, const Thread* lanes, int instructions, std::uint64_t flop) {
-  if (worker.tracer) {
-    worker.tracer->count(lanes[0].warp(), EventKind::mma, lanes[0].site, std::uint64_t(instructions), flop);
+  if (Tracer* tracer = worker.tracer()) {
+    tracer->count(lanes[0].warp(), EventKind::mma, lanes[0].site, std::uint64_t(instructions), flop);
   }
-}
-
-bool is_whole_warp(Worker& worker, Thread* lanes, unsigned mask) {
-  if (mask == kFullMask) return true;
-  report({.kind = ReportKind::bad_mask,
-          .site = lanes[__builtin_ctz(mask)].site,
-          .message = text("%s: %s needs all 32 lanes of a warp, only %08x are there",
-                          worker.block_name().c_str(), lanes[__builtin_ctz(mask)].operation->name, mask),
-          .threads = {lanes[__builtin_ctz(mask)].linear}});
-  worker.fail();
 }
 
 // ---- ldmatrix ----
@@ -70,7 +61,7 @@ struct LoadMatrices {
 };
 
 bool perform_load_matrices(Worker& worker, Thread* lanes, unsigned mask) {
-  is_whole_warp(worker, lanes, mask);
+  need_whole_warp(worker, lanes, mask);
   const auto arguments_of = [&](int lane) -> LoadMatrices& {
     return *static_cast<LoadMatrices*>(lanes[lane].arguments);
   };
@@ -100,7 +91,7 @@ struct Multiply {
 
 template <int K>
 bool perform_multiply(Worker& worker, Thread* lanes, unsigned mask) {
-  is_whole_warp(worker, lanes, mask);
+  need_whole_warp(worker, lanes, mask);
   count_mma(worker, lanes, 1, 2 * 16 * 8 * K);
   const auto arguments_of = [&](int lane) -> Multiply& {
     return *static_cast<Multiply*>(lanes[lane].arguments);
@@ -171,26 +162,23 @@ std::size_t offset_in(const WmmaTile& tile, Position at) {
 }
 
 bool perform_wmma_access(Worker& worker, Thread* lanes, unsigned mask) {
-  return is_whole_warp(worker, lanes, mask);
+  need_whole_warp(worker, lanes, mask);
+  return true;
 }
 constexpr WarpOperation kWmmaLoad = {"wmma::load_matrix_sync", true, perform_wmma_access};
 constexpr WarpOperation kWmmaStore = {"wmma::store_matrix_sync", true, perform_wmma_access};
 
 // The documented conditions: a tile on a 32-byte boundary, rows a multiple of 16 bytes apart.
 void check_wmma_tile(const WmmaTile& tile, std::size_t element_bytes, const char* operation, Site site) {
-  Worker& worker = *current_worker;
   const bool address_fits = reinterpret_cast<std::uintptr_t>(tile.memory) % 32 == 0;
   const bool stride_fits = tile.leading_dimension * element_bytes % 16 == 0;
   if (address_fits && stride_fits) return;
-  report({.kind = ReportKind::misaligned,
-          .site = site,
-          .message = text(
-              "%s thread %d: %s of a tile at %p with a leading dimension of %u; it must lie on 32 bytes, "
-              "rows a multiple of 16 bytes apart",
-              worker.block_name().c_str(), worker.current->linear, operation, tile.memory,
-              tile.leading_dimension),
-          .threads = {worker.current->linear}});
-  worker.fail();
+  current_worker->refuse_thread(
+      ReportKind::misaligned, site,
+      fmt::format(
+          "{} of a tile at {} with a leading dimension of {}; the tile must begin at a multiple of 32 bytes, "
+          "and its rows must lie a multiple of 16 bytes apart",
+          operation, tile.memory, tile.leading_dimension));
 }
 
 struct WmmaMultiply {
@@ -201,7 +189,7 @@ struct WmmaMultiply {
 };
 
 bool perform_wmma_multiply(Worker& worker, Thread* lanes, unsigned mask) {
-  is_whole_warp(worker, lanes, mask);
+  need_whole_warp(worker, lanes, mask);
   count_mma(worker, lanes, 2, 2 * 16 * 16 * 16);  // two 16x8x16 on the chip
   alignas(64) float a[16][16], b[16][16], d[16][16];
   for (int lane = 0; lane < 32; ++lane) {
@@ -239,89 +227,86 @@ constexpr WarpOperation kWmmaMultiply = {"wmma::mma_sync", true, perform_wmma_mu
 void load_matrices(std::uint32_t* registers, int count, bool transposed, const void* row, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
-  const Thread& self = *worker.current;
+  const Thread& self = worker.current();
   if (self.lane() < 8 * count) {
     const bool aligned = reinterpret_cast<std::uintptr_t>(row) % 16 == 0;
-    if (!aligned || worker.shared_offset(row) < 0) {
-      report({.kind = aligned ? ReportKind::out_of_bounds : ReportKind::misaligned,
-              .site = site,
-              .message =
-                  text("%s thread %d: ldmatrix of a row at %p, which is not %s", worker.block_name().c_str(),
-                       self.linear, row, aligned ? "shared memory" : "a multiple of 16 bytes"),
-              .threads = {self.linear}});
-      worker.fail();
+    if (!aligned || worker.smem.offset_of(row) < 0) {
+      worker.refuse_thread(aligned ? ReportKind::out_of_bounds : ReportKind::misaligned, site,
+                           fmt::format("ldmatrix of a row at {}, which is not {}", row,
+                                       aligned ? "shared memory" : "a multiple of 16 bytes"));
     }
-    if (worker.tracer) worker.tracer->access(pc, row, 16, Access::ldmatrix);
+    if (Tracer* tracer = worker.tracer()) tracer->access(pc, row, 16, Access::ldmatrix);
   }
   LoadMatrices arguments{registers, row, count, transposed};
-  worker.join(kLoadMatrices, kFullMask, &arguments, site);
+  worker.join(kLoadMatrices, kAllLanes, &arguments, site);
 }
 
 void multiply_matrices(MmaShape shape, void* d, bool d_is_float, const std::uint32_t* a,
                        const std::uint32_t* b, Site site) {
   Multiply arguments{d, d_is_float, a, b};
-  current_worker->join(shape == MmaShape::m16n8k8 ? kMultiplyK8 : kMultiplyK16, kFullMask, &arguments, site);
+  current_worker->join(shape == MmaShape::m16n8k8 ? kMultiplyK8 : kMultiplyK16, kAllLanes, &arguments, site);
 }
 
 void wmma_load_operand(void* fragment, WmmaOperand operand, WmmaTile tile, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
+  Tracer* tracer = worker.tracer();
   check_wmma_tile(tile, sizeof(Half), kWmmaLoad.name, site);
-  const int lane = worker.current->lane();
+  const int lane = worker.current().lane();
   const auto* memory = static_cast<const std::uint16_t*>(tile.memory);
   auto* elements = static_cast<std::uint16_t*>(fragment);
 
   // From shared memory the chip loads such a tile by ldmatrix.x4: each lane gives half a row of the 16 in
   // memory.
-  const bool in_shared = worker.shared_offset(memory) >= 0;
-  if (worker.tracer && in_shared) {
+  const bool in_shared = worker.smem.offset_of(memory) >= 0;
+  if (tracer && in_shared) {
     const std::uint16_t* half_row = memory + std::size_t(lane % 16) * tile.leading_dimension + lane / 16 * 8;
-    worker.tracer->access(pc, half_row, 16, Access::ldmatrix);
+    tracer->access(pc, half_row, 16, Access::ldmatrix);
   }
   const bool is_a = operand == WmmaOperand::a;
   const bool pairs_are_neighbours = is_a == tile.row_major;  // then two elements come by one load
   for (int e = 0; e < 8; ++e) {
     const std::uint16_t* element =
         memory + offset_in(tile, is_a ? position_in_a(lane, e) : position_in_b(lane, e));
-    if (worker.tracer && !in_shared && !(pairs_are_neighbours && e % 2 == 1)) {
-      worker.tracer->access(pc, element, pairs_are_neighbours ? 4 : 2, Access::load);
+    if (tracer && !in_shared && !(pairs_are_neighbours && e % 2 == 1)) {
+      tracer->access(pc, element, pairs_are_neighbours ? 4 : 2, Access::load);
     }
     elements[e] = elements[e + 8] = *element;
   }
-  worker.join(kWmmaLoad, kFullMask, nullptr, site);
+  worker.join(kWmmaLoad, kAllLanes, nullptr, site);
 }
 
 void wmma_load_accumulator(void* fragment, bool is_float, WmmaTile tile, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
+  Tracer* tracer = worker.tracer();
   const std::size_t element_bytes = is_float ? 4 : 2;
   check_wmma_tile(tile, element_bytes, kWmmaLoad.name, site);
-  const int lane = worker.current->lane();
+  const int lane = worker.current().lane();
   for (int e = 0; e < 8; ++e) {
     const char* element = static_cast<const char*>(tile.memory) +
                           offset_in(tile, position_in_accumulator(lane, e)) * element_bytes;
-    if (worker.tracer && !(tile.row_major && e % 2 == 1)) {
-      worker.tracer->access(pc, element, int(tile.row_major ? 2 * element_bytes : element_bytes),
-                            Access::load);
+    if (tracer && !(tile.row_major && e % 2 == 1)) {
+      tracer->access(pc, element, int(tile.row_major ? 2 * element_bytes : element_bytes), Access::load);
     }
     std::memcpy(static_cast<char*>(fragment) + std::size_t(e) * element_bytes, element, element_bytes);
   }
-  worker.join(kWmmaLoad, kFullMask, nullptr, site);
+  worker.join(kWmmaLoad, kAllLanes, nullptr, site);
 }
 
 void wmma_store(const void* fragment, bool is_float, WmmaTile tile, Site site) {
   const auto pc = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Worker& worker = *current_worker;
+  Tracer* tracer = worker.tracer();
   const std::size_t element_bytes = is_float ? 4 : 2;
   check_wmma_tile(tile, element_bytes, kWmmaStore.name, site);
-  worker.join(kWmmaStore, kFullMask, nullptr, site);
-  const int lane = worker.current->lane();
+  worker.join(kWmmaStore, kAllLanes, nullptr, site);
+  const int lane = worker.current().lane();
   for (int e = 0; e < 8; ++e) {
     char* element = static_cast<char*>(const_cast<void*>(tile.memory)) +
                     offset_in(tile, position_in_accumulator(lane, e)) * element_bytes;
-    if (worker.tracer && !(tile.row_major && e % 2 == 1)) {
-      worker.tracer->access(pc, element, int(tile.row_major ? 2 * element_bytes : element_bytes),
-                            Access::store);
+    if (tracer && !(tile.row_major && e % 2 == 1)) {
+      tracer->access(pc, element, int(tile.row_major ? 2 * element_bytes : element_bytes), Access::store);
     }
     std::memcpy(element, static_cast<const char*>(fragment) + std::size_t(e) * element_bytes, element_bytes);
   }
@@ -330,7 +315,7 @@ void wmma_store(const void* fragment, bool is_float, WmmaTile tile, Site site) {
 void wmma_multiply(void* d, bool d_is_float, const void* a, const void* b, const void* c, bool c_is_float,
                    Site site) {
   WmmaMultiply arguments{d, d_is_float, a, b, c, c_is_float};
-  current_worker->join(kWmmaMultiply, kFullMask, &arguments, site);
+  current_worker->join(kWmmaMultiply, kAllLanes, &arguments, site);
 }
 
 }  // namespace emulator

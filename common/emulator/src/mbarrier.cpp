@@ -1,7 +1,6 @@
-// mbarriers: 8 bytes of shared memory that count arrivals and bytes. A thread that waits for one is blocked
-// until the phase has ended, where a GPU's asks again and again.
-
 #include "mbarrier.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,10 +10,9 @@
 #include "tracer.hpp"
 
 namespace emulator {
-namespace {
 
 // What the 8 bytes hold. The highest bit is never set, so poison is no barrier.
-struct Bits {
+struct Mbarriers::Bits {
   std::uint64_t parity : 1;     // of the phase that has not ended
   std::uint64_t expected : 20;  // arrivals that a phase takes
   std::uint64_t pending : 20;   // that it still waits for
@@ -26,152 +24,158 @@ struct Bits {
   static constexpr std::int64_t kMostBytes = (1 << 20) - 1;
   std::int64_t missing_bytes() const { return std::int64_t(bytes) - kNoBytes; }
 };
-static_assert(sizeof(Bits) == sizeof(std::uint64_t));
 
-[[noreturn]] void refuse(Worker& block, std::ptrdiff_t offset, Site site, const std::string& what) {
+void Mbarriers::begin_block() {
+  static_assert(sizeof(Bits) == sizeof(std::uint64_t));
+  waiting_.clear();
+  unfenced_.clear();
+}
+
+// The block of the barrier is not always the one that runs: another one of its cluster may arrive.
+void Mbarriers::refuse(std::ptrdiff_t offset, Site site, const std::string& what) {
   report({.kind = ReportKind::bad_mbarrier,
           .site = site,
-          .message = text("%s %s: ", block.block_name().c_str(), block.shared_name(offset).c_str()) + what});
+          .message = fmt::format("{} {}: {}", block_.name(), block_.smem.name_of(offset), what)});
   current_worker->fail();
 }
 
-Bits read(Worker& block, std::ptrdiff_t offset, Site site) {
-  Bits state;
-  std::memcpy(&state, block.shared_at(offset), sizeof(state));
-  if (state.none || state.expected == 0 || state.pending > state.expected) {
-    refuse(block, offset, site, "no mbarrier was initialised there, or something wrote over it");
+Mbarriers::Bits Mbarriers::read(std::ptrdiff_t offset, Site site) {
+  Bits bits;
+  std::memcpy(&bits, block_.smem.at(offset), sizeof(bits));
+  if (bits.none || bits.expected == 0 || bits.pending > bits.expected) {
+    refuse(offset, site, "no mbarrier was initialised there, or something wrote over it");
   }
-  return state;
+  return bits;
 }
 
-void write(Worker& block, std::ptrdiff_t offset, Bits state) {
-  std::memcpy(block.shared_at(offset), &state, sizeof(state));
+void Mbarriers::write(std::ptrdiff_t offset, Bits bits) {
+  std::memcpy(block_.smem.at(offset), &bits, sizeof(bits));
 }
 
 // After an arrival or bytes: ends the phase where nothing is missing.
-void settle(Worker& block, std::ptrdiff_t offset, Bits state) {
-  const bool ends = state.pending == 0 && state.missing_bytes() == 0;
-  const unsigned parity = unsigned(state.parity);
+void Mbarriers::settle(std::ptrdiff_t offset, Bits bits) {
+  const bool ends = bits.pending == 0 && bits.missing_bytes() == 0;
+  const unsigned parity = unsigned(bits.parity);
   if (ends) {
-    state.parity ^= 1;
-    state.pending = state.expected;
+    bits.parity ^= 1;
+    bits.pending = bits.expected;
   }
-  write(block, offset, state);
+  write(offset, bits);
   if (!ends) return;
-  if (block.tracer) block.tracer->mbarrier_phase_ended(offset);
-  auto& waiting = block.at_mbarriers;
-  const auto goes_on = [&](Thread* thread) {
-    if (thread->mbarrier != offset || thread->mbarrier_parity != parity) return false;
-    block.make_ready(*thread);
+  if (Tracer* tracer = block_.tracer()) tracer->mbarrier_phase_ended(offset);
+  const auto goes_on = [&](const Waiting& waiting) {
+    if (waiting.offset != offset || waiting.parity != parity) return false;
+    block_.scheduler.make_ready(*waiting.thread);
     return true;
   };
-  waiting.erase(std::remove_if(waiting.begin(), waiting.end(), goes_on), waiting.end());
+  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), goes_on), waiting_.end());
 }
 
-}  // namespace
-
-std::ptrdiff_t mbarrier_offset(Worker& block, const void* barrier, Site site) {
-  const std::ptrdiff_t offset = block.shared_offset(barrier);
+std::ptrdiff_t Mbarriers::offset_of(const void* barrier, Site site) {
+  const std::ptrdiff_t offset = block_.smem.offset_of(barrier);
   const bool aligned = reinterpret_cast<std::uintptr_t>(barrier) % sizeof(Bits) == 0;
   if (offset >= 0 && aligned) return offset;
-  report(
-      {.kind = aligned ? ReportKind::out_of_bounds : ReportKind::misaligned,
-       .site = site,
-       .message = text("%s thread %d: an mbarrier at %p, which is not %s", block.block_name().c_str(),
-                       block.current->linear, barrier, aligned ? "shared memory" : "a multiple of 8 bytes"),
-       .threads = {block.current->linear}});
-  block.fail();
+  block_.refuse_thread(aligned ? ReportKind::out_of_bounds : ReportKind::misaligned, site,
+                       fmt::format("an mbarrier at {}, which is not {}", barrier,
+                                   aligned ? "shared memory" : "a multiple of 8 bytes"));
 }
 
-void arrive_at_mbarrier(Worker& block, std::ptrdiff_t offset, unsigned bytes, Site site) {
-  Bits state = read(block, offset, site);
-  if (state.pending == 0)
-    refuse(block, offset, site, text("more arrivals than the %u of its phase", unsigned(state.expected)));
-  if (state.missing_bytes() + bytes > Bits::kMostBytes) {
-    refuse(block, offset, site,
-           text("%lld bytes and %u more are too many for a phase",
-                static_cast<long long>(state.missing_bytes()), bytes));
+void Mbarriers::init(std::ptrdiff_t offset, unsigned arrivals, Site site) {
+  if (arrivals == 0 || arrivals >= 1u << 20) {
+    refuse(offset, site, fmt::format("a phase of {} arrivals; it takes 1 to 1048575", arrivals));
   }
-  state.pending -= 1;
-  state.bytes += bytes;
-  settle(block, offset, state);
+  Bits bits = {};
+  bits.expected = bits.pending = arrivals;
+  bits.bytes = Bits::kNoBytes;
+  write(offset, bits);
+  unfenced_.push_back(offset);
 }
 
-void count_bytes_at_mbarrier(Worker& block, std::ptrdiff_t offset, unsigned bytes, Site site) {
-  Bits state = read(block, offset, site);
-  if (state.missing_bytes() - bytes < -Bits::kMostBytes) {
-    refuse(block, offset, site, "far more bytes landed than were expected");
+bool Mbarriers::is_fenced(std::ptrdiff_t offset) const {
+  return std::find(unfenced_.begin(), unfenced_.end(), offset) == unfenced_.end();
+}
+
+void Mbarriers::arrive(std::ptrdiff_t offset, unsigned bytes, Site site) {
+  Bits bits = read(offset, site);
+  if (bits.pending == 0) {
+    refuse(offset, site, fmt::format("more arrivals than the {} of its phase", unsigned(bits.expected)));
   }
-  state.bytes -= bytes;
-  settle(block, offset, state);
+  if (bits.missing_bytes() + bytes > Bits::kMostBytes) {
+    refuse(offset, site,
+           fmt::format("{} bytes and {} more are too many for a phase", bits.missing_bytes(), bytes));
+  }
+  bits.pending -= 1;
+  bits.bytes += bytes;
+  settle(offset, bits);
 }
 
-std::string mbarrier_in_words(Worker& block, std::ptrdiff_t offset) {
-  Bits state;
-  std::memcpy(&state, block.shared_at(offset), sizeof(state));
-  return text("%s: %u of %u arrivals and %lld bytes missing", block.shared_name(offset).c_str(),
-              unsigned(state.pending), unsigned(state.expected),
-              static_cast<long long>(state.missing_bytes()));
+void Mbarriers::complete_tx(std::ptrdiff_t offset, unsigned bytes, Site site) {
+  Bits bits = read(offset, site);
+  if (bits.missing_bytes() - bytes < -Bits::kMostBytes) {
+    refuse(offset, site, "far more bytes landed than were expected");
+  }
+  bits.bytes -= bytes;
+  settle(offset, bits);
+}
+
+bool Mbarriers::wait(Thread& thread, std::ptrdiff_t offset, unsigned parity, Site site) {
+  if (read(offset, site).parity != (parity & 1)) return true;
+  thread.state = State::at_mbarrier;
+  thread.site = site;
+  waiting_.push_back({&thread, offset, parity & 1});
+  return false;
+}
+
+std::string Mbarriers::in_words(const Thread& thread) const {
+  const auto waiting = std::find_if(waiting_.begin(), waiting_.end(),
+                                    [&](const Waiting& entry) { return entry.thread == &thread; });
+  Bits bits;
+  std::memcpy(&bits, block_.smem.at(waiting->offset), sizeof(bits));
+  return fmt::format("{}: {} of {} arrivals and {} bytes missing", block_.smem.name_of(waiting->offset),
+                     unsigned(bits.pending), unsigned(bits.expected), bits.missing_bytes());
 }
 
 // ---- For kernels ----
 
 void mbarrier_init(std::uint64_t* barrier, unsigned arrivals, Site site) {
   Worker& worker = *current_worker;
-  const std::ptrdiff_t offset = mbarrier_offset(worker, barrier, site);
-  if (arrivals == 0 || arrivals >= 1u << 20) {
-    refuse(worker, offset, site, text("a phase of %u arrivals; it takes 1 to 1048575", arrivals));
-  }
-  Bits state = {};
-  state.expected = state.pending = arrivals;
-  state.bytes = Bits::kNoBytes;
-  write(worker, offset, state);
-  worker.unfenced_mbarriers.push_back(offset);
-  if (worker.tracer) {
-    worker.tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset,
-                                   true);
-    worker.tracer->mbarrier_initialised(offset);
+  const std::ptrdiff_t offset = worker.mbarriers.offset_of(barrier, site);
+  worker.mbarriers.init(offset, arrivals, site);
+  if (Tracer* tracer = worker.tracer()) {
+    tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset, true);
+    tracer->mbarrier_initialised(offset);
   }
 }
 
-// Also what a proxy fence does for them.
+// fence.proxy.async does this for them too.
 void fence_mbarrier_init() {
-  current_worker->unfenced_mbarriers.clear();
+  current_worker->mbarriers.fence_init();
 }
 
 void mbarrier_arrive(std::uint64_t* barrier, unsigned rank, unsigned bytes, Site site) {
   Worker& worker = *current_worker;
-  const std::ptrdiff_t offset = mbarrier_offset(worker, barrier, site);
+  const std::ptrdiff_t offset = worker.mbarriers.offset_of(barrier, site);
   Worker& block = worker.block_of_cluster(rank, site);
-  if (worker.tracer) {
-    worker.tracer->count_lane(EventKind::mbarrier_arrive, site);
+  if (Tracer* tracer = worker.tracer()) {
+    tracer->count_lane(EventKind::mbarrier_arrive, site);
     if (&block == &worker) {
-      worker.tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset,
-                                     false);
-      worker.tracer->mbarrier_arrived(offset);
+      tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset, false);
+      tracer->mbarrier_arrived(offset);
     }
   }
-  arrive_at_mbarrier(block, offset, bytes, site);
+  block.mbarriers.arrive(offset, bytes, site);
 }
 
 void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Site site) {
   Worker& worker = *current_worker;
-  Thread& self = *worker.current;
-  const std::ptrdiff_t offset = mbarrier_offset(worker, barrier, site);
-  if (worker.tracer) {
-    worker.tracer->count_lane(EventKind::mbarrier_wait, site);
-    worker.tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset,
-                                   false);
+  const std::ptrdiff_t offset = worker.mbarriers.offset_of(barrier, site);
+  Tracer* tracer = worker.tracer();
+  if (tracer) {
+    tracer->count_lane(EventKind::mbarrier_wait, site);
+    tracer->mbarrier_access(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), offset, false);
   }
-  if (read(worker, offset, site).parity == (parity & 1)) {
-    self.state = State::at_mbarrier;
-    self.site = site;
-    self.mbarrier = offset;
-    self.mbarrier_parity = parity & 1;
-    worker.at_mbarriers.push_back(&self);
-    worker.yield();
-  }
-  if (worker.tracer) worker.tracer->mbarrier_waited(offset);
+  if (!worker.mbarriers.wait(worker.current(), offset, parity, site)) worker.scheduler.yield();
+  if (tracer) tracer->mbarrier_waited(offset);
 }
 
 }  // namespace emulator

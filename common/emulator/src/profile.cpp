@@ -2,6 +2,8 @@
 
 #include "profile.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -305,19 +307,20 @@ namespace {
 
 // "12.4 k", "3.10 M"
 std::string human(std::uint64_t value) {
-  if (value < 10'000) return std::to_string(value);
-  if (value < 10'000'000) return text("%.1f k", double(value) / 1e3);
-  if (value < 10'000'000'000) return text("%.2f M", double(value) / 1e6);
-  return text("%.2f G", double(value) / 1e9);
+  if (value < 10'000) return fmt::format("{}", value);
+  if (value < 10'000'000) return fmt::format("{:.1f} k", double(value) / 1e3);
+  if (value < 10'000'000'000) return fmt::format("{:.2f} M", double(value) / 1e6);
+  return fmt::format("{:.2f} G", double(value) / 1e9);
 }
 
 // "4.2 sectors a request (1.0 is ideal)": how far from coalesced, or from free of conflicts.
 void print_traffic(std::ostream& out, const char* what, const char* unit, std::uint64_t requests,
                    std::uint64_t done, std::uint64_t ideal, std::uint64_t bytes) {
   if (requests == 0) return;
-  out << text("  %-14s %10s requests %10s %-10s %5.2f a request, ideal %5.2f (x%.2f) %10s bytes\n", what,
-              human(requests).c_str(), human(done).c_str(), unit, double(done) / double(requests),
-              double(ideal) / double(requests), double(done) / double(ideal), human(bytes).c_str());
+  out << fmt::format(
+      "  {:<14} {:>10} requests {:>10} {:<10} {:5.2f} a request, ideal {:5.2f} (x{:.2f}) {:>10} bytes\n",
+      what, human(requests), human(done), unit, double(done) / double(requests),
+      double(ideal) / double(requests), double(done) / double(ideal), human(bytes));
 }
 
 void print_line(std::ostream& out, const SourceLine& line) {
@@ -326,12 +329,12 @@ void print_line(std::ostream& out, const SourceLine& line) {
   const auto add = [&](const char* what, const char* unit, std::uint64_t requests, std::uint64_t done,
                        std::uint64_t ideal) {
     if (requests == 0) return;
-    facts += text("%s%s %s x %.2f %s", facts.empty() ? "" : ", ", what, human(requests).c_str(),
-                  double(done) / double(requests), unit);
-    if (done > ideal) facts += text(" (ideal %.2f)", double(ideal) / double(requests));
+    facts += fmt::format("{}{} {} x {:.2f} {}", facts.empty() ? "" : ", ", what, human(requests),
+                         double(done) / double(requests), unit);
+    if (done > ideal) facts += fmt::format(" (ideal {:.2f})", double(ideal) / double(requests));
   };
   const auto add_count = [&](const char* what, std::uint64_t count) {
-    if (count) facts += text("%s%s %s", facts.empty() ? "" : ", ", human(count).c_str(), what);
+    if (count) facts += fmt::format("{}{} {}", facts.empty() ? "" : ", ", human(count), what);
   };
   add("global load", "sectors", c.global_load_requests, c.global_load_sectors, c.global_load_sectors_ideal);
   add("global store", "sectors", c.global_store_requests, c.global_store_sectors,
@@ -360,7 +363,7 @@ void print_line(std::ostream& out, const SourceLine& line) {
   add_count("stores to other blocks", c.remote_stores);
   add_count("mbarrier arrivals", c.mbarrier_arrivals);
   add_count("mbarrier waits", c.mbarrier_waits);
-  out << text("  %s:%d  %s\n", short_path(line.file).c_str(), line.line, facts.c_str());
+  out << fmt::format("  {}:{}  {}\n", short_path(line.file), line.line, facts);
   if (!line.text.empty()) out << "      " << line.text << '\n';
 }
 
@@ -403,13 +406,14 @@ void print_profile(std::ostream& out, const Profile& profile) {
              {"stores to other blocks", c.remote_stores},
              {"mbarrier waits", c.mbarrier_waits},
              {"cp.async groups in flight at most", c.max_groups_in_flight}}) {
-      if (value) counts += text("%s%s %s", counts.empty() ? "  " : ", ", human(value).c_str(), name);
+      if (value) counts += fmt::format("{}{} {}", counts.empty() ? "  " : ", ", human(value), name);
     }
     if (!counts.empty()) out << counts << '\n';
     if (c.tensor_flop) {
       const std::uint64_t bytes = 32 * (c.global_load_sectors + c.global_store_sectors);
-      out << text("  %s FLOP on tensor cores", human(c.tensor_flop).c_str());
-      if (bytes) out << text(", %.1f a byte of global traffic", double(c.tensor_flop) / double(bytes));
+      out << fmt::format("  {} FLOP on tensor cores", human(c.tensor_flop));
+      if (bytes)
+        out << fmt::format(", {:.1f} a byte of global traffic", double(c.tensor_flop) / double(bytes));
       out << '\n';
     }
     out << "  Lines, those that waste most first:\n";

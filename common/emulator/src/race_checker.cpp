@@ -1,5 +1,7 @@
 #include "race_checker.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 
@@ -32,7 +34,7 @@ void RaceChecker::begin_block(Worker& worker) {
   known_.resize(kWarps);
   released_.resize(kBarriers);
   mbarriers_.clear();
-  const std::size_t cells = (std::size_t(worker.static_bytes()) + kMaxSmemBytes) / kCellBytes + 1;
+  const std::size_t cells = (std::size_t(worker.smem.static_bytes()) + kMaxSmemBytes) / kCellBytes + 1;
   if (shared_.size() != cells) {
     shared_.assign(cells, Cell{});
     in_flight_.assign(cells, false);
@@ -75,9 +77,10 @@ bool RaceChecker::is_over(std::uint16_t thread, std::uint32_t tick) const {
 
 void RaceChecker::block_barrier() {
   const std::uint32_t over = tick_++;
-  for (int warp = 1; warp < worker_->warp_count; ++warp) known_[0].merge(known_[std::size_t(warp)]);
+  for (int warp = 1; warp < worker_->scheduler.warp_count(); ++warp)
+    known_[0].merge(known_[std::size_t(warp)]);
   std::fill_n(known_[0].of_warp, kWarps, over);
-  for (int warp = 0; warp < worker_->warp_count; ++warp) {
+  for (int warp = 0; warp < worker_->scheduler.warp_count(); ++warp) {
     if (warp > 0) known_[std::size_t(warp)] = known_[0];
     all_known_[warp] = over;
     warp_tick_[warp] = tick_;
@@ -92,7 +95,7 @@ void RaceChecker::warp_barrier(int warp) {
 void RaceChecker::learn(int warp, const Clock& clock) {
   Clock& known = known_[std::size_t(warp)];
   known.merge(clock);
-  all_known_[warp] = *std::min_element(known.of_warp, known.of_warp + worker_->warp_count);
+  all_known_[warp] = *std::min_element(known.of_warp, known.of_warp + worker_->scheduler.warp_count());
 }
 
 void RaceChecker::named_barrier_arrived(int id, int warp) {
@@ -125,7 +128,7 @@ void RaceChecker::mbarrier_initialised(std::ptrdiff_t offset) {
 }
 
 void RaceChecker::mbarrier_arrived(std::ptrdiff_t offset) {
-  self_ = worker_->current->linear;
+  self_ = worker_->current().linear;
   self_warp_ = self_ / 32;
   Clock& arrived = mbarrier_at(offset).arrived;
   arrived.merge(known_[std::size_t(self_warp_)]);
@@ -141,9 +144,9 @@ void RaceChecker::mbarrier_phase_ended(std::ptrdiff_t offset) {
   barrier.arrived.of_mbarrier[index] = barrier.tick;
   barrier.tick = ++tick_;
   // Where all lanes of a warp have arrived, so has the warp.
-  for (int warp = 0; warp < worker_->warp_count; ++warp) {
+  for (int warp = 0; warp < worker_->scheduler.warp_count(); ++warp) {
     const std::uint32_t* lanes = barrier.arrived.of_thread + 32 * warp;
-    const int count = __builtin_popcount(worker_->warps[warp].existing);
+    const int count = __builtin_popcount(worker_->scheduler.existing(warp));
     std::uint32_t& of_warp = barrier.arrived.of_warp[warp];
     of_warp = std::max(of_warp, *std::min_element(lanes, lanes + count));
   }
@@ -151,11 +154,11 @@ void RaceChecker::mbarrier_phase_ended(std::ptrdiff_t offset) {
 }
 
 void RaceChecker::mbarrier_waited(std::ptrdiff_t offset) {
-  learn(worker_->current->warp(), mbarrier_at(offset).ended);
+  learn(worker_->current().warp(), mbarrier_at(offset).ended);
 }
 
 void RaceChecker::proxy_fence() {
-  ++fences_[worker_->current->linear];
+  ++fences_[worker_->current().linear];
 }
 
 void RaceChecker::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier,
@@ -176,7 +179,7 @@ void RaceChecker::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t m
 // ---- Accesses ----
 
 void RaceChecker::shared_access(std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place) {
-  shared_access_by(worker_->current->linear, offset, bytes, access, place);
+  shared_access_by(worker_->current().linear, offset, bytes, access, place);
 }
 
 void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access,
@@ -204,15 +207,15 @@ void RaceChecker::shared_access_by(int thread, std::ptrdiff_t offset, int bytes,
 
 void RaceChecker::found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Access access,
                                   const char* what) {
-  const std::uintptr_t pc = worker_->tracer->pc_of(place);
-  if (!worker_->first_time(ReportKind::in_flight_access, pc)) return;
+  const std::uintptr_t pc = worker_->tracer()->pc_of(place);
+  if (!worker_->faults.first_time(ReportKind::in_flight_access, pc)) return;
   std::string variable;
-  const std::string name = worker_->shared_name(offset, &variable);
+  const std::string name = worker_->smem.name_of(offset, &variable);
   report({.kind = ReportKind::in_flight_access,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %s before %s was waited for", worker_->block_name().c_str(), self_,
-                          is_write(access) ? "writes" : "reads", name.c_str(), what),
+          .message = fmt::format("{} thread {} {} {} before {} was waited for", worker_->name(), self_,
+                                 is_write(access) ? "writes" : "reads", name, what),
           .threads = {self_},
           .variable = variable});
 }
@@ -231,7 +234,7 @@ RaceChecker::Cell* RaceChecker::global_cells(const char* address) {
 }
 
 void RaceChecker::global_access(const char* address, int bytes, Access access, std::uint32_t place) {
-  self_ = worker_->current->linear;
+  self_ = worker_->current().linear;
   self_warp_ = self_ / 32;
   const auto base = reinterpret_cast<std::uintptr_t>(DeviceMemory::instance().base());
   const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(address) - base,
@@ -266,14 +269,14 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
   const bool reads = !writes || access == Access::atomic;
 
   if (shared && reads && cell.write_tick < first_tick_ &&
-      worker_->first_time(ReportKind::uninitialized_shared, worker_->tracer->pc_of(place))) {
+      worker_->faults.first_time(ReportKind::uninitialized_shared, worker_->tracer()->pc_of(place))) {
     std::string variable;
-    const std::string name = worker_->shared_name(std::ptrdiff_t(where), &variable);
+    const std::string name = worker_->smem.name_of(std::ptrdiff_t(where), &variable);
     report({.kind = ReportKind::uninitialized_shared,
             .site = {},
-            .pc = worker_->tracer->pc_of(place),
-            .message = text("%s thread %d reads %s, which nobody has written", worker_->block_name().c_str(),
-                            self_, name.c_str()),
+            .pc = worker_->tracer()->pc_of(place),
+            .message =
+                fmt::format("{} thread {} reads {}, which nobody has written", worker_->name(), self_, name),
             .threads = {self_},
             .variable = variable});
   }
@@ -286,19 +289,19 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
   }
   if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kCopyEngine &&
       fences_[cell.write_thread] == cell.write_fences &&
-      worker_->first_time(ReportKind::missing_fence, worker_->tracer->pc_of(place))) {
+      worker_->faults.first_time(ReportKind::missing_fence, worker_->tracer()->pc_of(place))) {
     std::string variable;
-    const std::string name = worker_->shared_name(std::ptrdiff_t(where), &variable);
+    const std::string name = worker_->smem.name_of(std::ptrdiff_t(where), &variable);
     report(
         {.kind = ReportKind::missing_fence,
          .site = {},
-         .pc = worker_->tracer->pc_of(place),
-         .message = text(
-             "%s: the copy engine or wgmma reads %s, which thread %d wrote with no fence_proxy_async() since",
-             worker_->block_name().c_str(), name.c_str(), int(cell.write_thread)),
+         .pc = worker_->tracer()->pc_of(place),
+         .message = fmt::format(
+             "{}: the copy engine or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
+             worker_->name(), name, int(cell.write_thread)),
          .threads = {int(cell.write_thread), self_},
          .variable = variable,
-         .other_pc = worker_->tracer->pc_of(cell.write_place)});
+         .other_pc = worker_->tracer()->pc_of(cell.write_place)});
   }
   if (!writes) {
     note_read(cell, bytes, place);
@@ -374,19 +377,19 @@ void RaceChecker::found_race(const Cell& cell, const char* what, int other, std:
                              std::uint32_t place, bool shared, std::uintptr_t where) {
   (void)cell;
   const ReportKind kind = shared ? ReportKind::shared_race : ReportKind::global_race;
-  const std::uintptr_t pc = worker_->tracer->pc_of(place);
-  if (!worker_->first_time(kind, pc)) return;
+  const std::uintptr_t pc = worker_->tracer()->pc_of(place);
+  if (!worker_->faults.first_time(kind, pc)) return;
   std::string variable;
-  const std::string name = shared ? worker_->shared_name(std::ptrdiff_t(where), &variable)
+  const std::string name = shared ? worker_->smem.name_of(std::ptrdiff_t(where), &variable)
                                   : DeviceMemory::instance().describe(reinterpret_cast<const char*>(where));
   report({.kind = kind,
           .site = {},
           .pc = pc,
-          .message = text("%s: %s threads %d and %d at %s, with nothing between that orders them", what,
-                          worker_->block_name().c_str(), other, self_, name.c_str()),
+          .message = fmt::format("{}: {} threads {} and {} at {}, with nothing between that orders them",
+                                 what, worker_->name(), other, self_, name),
           .threads = {other, self_},
           .variable = variable,
-          .other_pc = worker_->tracer->pc_of(other_place)});
+          .other_pc = worker_->tracer()->pc_of(other_place)});
 }
 
 }  // namespace emulator

@@ -7,7 +7,7 @@
 
 namespace emulator {
 
-struct Worker;
+class Worker;
 
 enum class Access : std::uint8_t {
   load,

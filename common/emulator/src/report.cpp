@@ -1,6 +1,7 @@
 #include "report.hpp"
 
-#include <cstdarg>
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <mutex>
 #include <set>
@@ -74,15 +75,6 @@ const char* name(ReportKind kind) {
   return "?";
 }
 
-std::string text(const char* format, ...) {
-  char buffer[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(buffer, sizeof(buffer), format, arguments);
-  va_end(arguments);
-  return buffer;
-}
-
 void set_reported_kernel(const char* kernel) {
   Log& log = findings_log();
   std::lock_guard lock(log.mutex);
@@ -134,14 +126,14 @@ void publish_findings() {
     }
     if (!log.known_lines.insert({report.kind, report.file, report.line}).second) continue;
 
-    std::string where =
-        report.file.empty() ? "" : text("%s:%d: ", short_path(report.file).c_str(), report.line);
-    std::string other;
-    if (!report.other_file.empty()) {
-      other = text(" (the other at %s:%d)", short_path(report.other_file).c_str(), report.other_line);
-    }
-    std::fprintf(stderr, "%s%s: %s%s%s%s\n", where.c_str(), name(report.kind), report.message.c_str(),
-                 other.c_str(), report.kernel.empty() ? "" : " in ", report.kernel.c_str());
+    const std::string where =
+        report.file.empty() ? "" : fmt::format("{}:{}: ", short_path(report.file), report.line);
+    const std::string other =
+        report.other_file.empty()
+            ? ""
+            : fmt::format(" (the other at {}:{})", short_path(report.other_file), report.other_line);
+    const std::string kernel = report.kernel.empty() ? "" : " in " + report.kernel;
+    fmt::print(stderr, "{}{}: {}{}{}\n", where, name(report.kind), report.message, other, kernel);
     log.reports.push_back(std::move(report));
   }
   log.unpublished.clear();

@@ -30,7 +30,4 @@ void set_reported_kernel(const char* kernel);
 /// Works out the places of new findings and prints them on stderr.
 void publish_findings();
 
-/// Returns printf-formatted text.
-std::string text(const char* format, ...) __attribute__((format(printf, 1, 2)));
-
 }  // namespace emulator

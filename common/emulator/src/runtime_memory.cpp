@@ -1,5 +1,7 @@
 // The memory part of the CUDA runtime API.
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -34,8 +36,8 @@ cudaError_t report_bad_free(DeviceMemory::FreeResult result, void* pointer) {
   emulator::report({.kind = emulator::ReportKind::double_free,
                     .site = {},
                     .pc = reinterpret_cast<std::uintptr_t>(pointer),
-                    .message = emulator::text("cudaFree of %p, which %s", pointer,
-                                              twice ? "is free already" : "no allocation begins at")});
+                    .message = fmt::format("cudaFree of {}, which {}", pointer,
+                                           twice ? "is free already" : "no allocation begins at")});
   emulator::publish_findings();
   return cudaErrorInvalidValue;
 }
@@ -56,37 +58,9 @@ cudaError_t cudaFree(void* pointer) {
   return remember(error ? error : emulator::device_error());
 }
 
-cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t) {
-  return cudaMalloc(pointer, bytes);
-}
-cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) {
-  return cudaFree(pointer);
-}
-
-cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
-  *pointer = std::malloc(bytes ? bytes : 1);
-  return remember(*pointer ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
-  return cudaMallocHost(pointer, bytes);
-}
-cudaError_t cudaFreeHost(void* pointer) {
-  std::free(pointer);
-  return cudaSuccess;
-}
-
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
   *free_bytes = DeviceMemory::instance().free_bytes();
   *total_bytes = DeviceMemory::instance().total_bytes();
-  return cudaSuccess;
-}
-
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
-  const bool on_device = DeviceMemory::instance().contains(pointer);
-  attributes->type = on_device ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
-  attributes->device = 0;
-  attributes->devicePointer = on_device ? const_cast<void*>(pointer) : nullptr;
-  attributes->hostPointer = nullptr;
   return cudaSuccess;
 }
 
@@ -103,36 +77,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
-}
-
-cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                              std::size_t width_bytes, std::size_t height, cudaMemcpyKind kind,
-                              cudaStream_t stream) {
-  if (width_bytes == 0 || height == 0) return cudaSuccess;
-  if (width_bytes > to_pitch || width_bytes > from_pitch) return remember(cudaErrorInvalidPitchValue);
-  const auto row = [](auto* base, std::size_t pitch, std::size_t index) {
-    return reinterpret_cast<std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(base)>>,
-                                               const char*, char*>>(base) +
-           pitch * index;
-  };
-  for (const std::size_t index : {std::size_t(0), height - 1}) {
-    const cudaError_t error =
-        check_copy(row(to, to_pitch, index), row(from, from_pitch, index), width_bytes, kind);
-    if (error) return remember(error);
-  }
-  return remember(submit(stream, {cudaGraphNodeTypeMemcpy, [=] {
-                                    if (const cudaError_t error = emulator::device_error()) return error;
-                                    for (std::size_t i = 0; i < height; ++i) {
-                                      std::memmove(row(to, to_pitch, i), row(from, from_pitch, i),
-                                                   width_bytes);
-                                    }
-                                    return cudaSuccess;
-                                  }}));
-}
-
-cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                         std::size_t width_bytes, std::size_t height, cudaMemcpyKind kind) {
-  return cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width_bytes, height, kind, nullptr);
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {

@@ -43,7 +43,7 @@ std::set<CUstream_st*>& streams() {
 
 // null: not a stream, or one that was destroyed.
 CUstream_st* resolve(cudaStream_t stream) {
-  if (!stream || stream == cudaStreamLegacy || stream == cudaStreamPerThread) return &default_stream();
+  if (!stream) return &default_stream();
   return streams().count(stream) ? stream : nullptr;
 }
 
@@ -98,13 +98,6 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaStreamCreate(stream);
 }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  return cudaStreamCreate(stream);
-}
-cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  *least = *greatest = 0;  // priorities change nothing where streams take turns
-  return cudaSuccess;
-}
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   std::lock_guard lock(emulator::mutex);
@@ -119,9 +112,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
   if (stream->captured_into) return remember(cudaErrorStreamCaptureUnsupported);
   return remember(device_error());
-}
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return cudaStreamSynchronize(stream);
 }
 
 cudaError_t cudaStreamSetAttribute(cudaStream_t handle, cudaStreamAttrID id,
@@ -142,25 +132,11 @@ cudaError_t cudaStreamSetAttribute(cudaStream_t handle, cudaStreamAttrID id,
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamGetAttribute(cudaStream_t handle, cudaStreamAttrID id, cudaStreamAttrValue* value) {
-  std::lock_guard lock(emulator::mutex);
-  const CUstream_st* stream = resolve(handle);
-  if (!stream) return remember(cudaErrorInvalidResourceHandle);
-  *value = {};
-  for (const cudaLaunchAttribute& attribute : stream->attributes) {
-    if (attribute.id == id) *value = attribute.val;
-  }
-  return cudaSuccess;
-}
-
 // ---- Events ----
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
   *event = new CUevent_st;
   return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  return cudaEventCreate(event);
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
@@ -185,9 +161,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return remember(device_error());
-}
-cudaError_t cudaEventQuery(cudaEvent_t) {
   return remember(device_error());
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
@@ -222,18 +195,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
-  std::lock_guard lock(emulator::mutex);
-  const CUstream_st* stream = resolve(handle);
-  if (!stream) return remember(cudaErrorInvalidResourceHandle);
-  *status = stream->captured_into ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned) {
-  *graph = new CUgraph_st;
-  return cudaSuccess;
-}
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
   return cudaSuccess;
@@ -257,11 +218,6 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   *executable = new CUgraphExec_st{graph->nodes};
   return cudaSuccess;
 }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, cudaGraphNode_t*, char*,
-                                 std::size_t) {
-  return cudaGraphInstantiate(executable, graph, 0ull);
-}
-
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
   if (!executable) return remember(cudaErrorInvalidResourceHandle);
   ++emulator::replay_depth;
@@ -274,9 +230,6 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
   return remember(error);
 }
 
-cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
-  return cudaSuccess;
-}
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   delete executable;
   return cudaSuccess;

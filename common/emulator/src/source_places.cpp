@@ -1,6 +1,7 @@
 #include "source_places.hpp"
 
 #include <dlfcn.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -30,13 +31,11 @@ bool is_our_header(const std::string& file) {
 // innermost first.
 void ask_addr2line(const std::string& object,
                    const std::map<std::uintptr_t, std::uintptr_t>& address_in_object) {
-  std::string command = "addr2line -a -i -e '" + object + "'";
-  char number[32];
+  std::string command = fmt::format("addr2line -a -i -e '{}'", object);
   std::unordered_map<std::uintptr_t, std::uintptr_t> return_address_of;
   for (const auto& [return_address, offset] : address_in_object) {
     // One byte back from the return address is inside the call.
-    std::snprintf(number, sizeof(number), " %#zx", std::size_t(offset - 1));
-    command += number;
+    command += fmt::format(" {:#x}", offset - 1);
     return_address_of[offset - 1] = return_address;
   }
   command += " 2>/dev/null";
@@ -77,7 +76,7 @@ void find_places(const std::vector<std::uintptr_t>& return_addresses) {
     // A program that is not position-independent is linked at its addresses; libraries and others are not.
     const auto base = reinterpret_cast<std::uintptr_t>(info.dli_fbase);
     std::string object = info.dli_fname;
-    if (!std::filesystem::exists(object)) object = "/proc/" + std::to_string(getpid()) + "/exe";
+    if (!std::filesystem::exists(object)) object = fmt::format("/proc/{}/exe", getpid());
     unknown[object][address] = address - base;
   }
   for (const auto& [object, addresses] : unknown) ask_addr2line(object, addresses);

@@ -1,5 +1,7 @@
 #include "tracer.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -46,24 +48,25 @@ void Tracer::begin_launch(Worker& worker) {
   place_cache_.resize(kPlaceCacheSize);
 }
 
-void Tracer::begin_block(std::uint64_t) {
+void Tracer::begin_block() {
   if (checks_) races_.begin_block(*worker_);
-  std::fill_n(log_length_, worker_->thread_count, 0);
-  std::fill_n(full_logs_, worker_->warp_count, 0u);
+  std::fill_n(log_length_, worker_->scheduler.thread_count(), 0);
+  std::fill_n(full_logs_, worker_->scheduler.warp_count(), 0u);
   lane_times_.clear();
   records_events_ = counts_ && may_record_events();
   ++traced_blocks_;
 }
 
 void Tracer::end_block() {
-  for (int warp = 0; warp < worker_->warp_count; ++warp) write_out(warp, worker_->warps[warp].existing);
+  for (int warp = 0; warp < worker_->scheduler.warp_count(); ++warp)
+    write_out(warp, worker_->scheduler.existing(warp));
   records_events_ = false;
 }
 
 void Tracer::end_launch() {
   KernelCounts counts;
   counts.traced_blocks = traced_blocks_;
-  counts.warps.assign(warps_, warps_ + worker_->warp_count);
+  counts.warps.assign(warps_, warps_ + worker_->scheduler.warp_count());
   for (AccessPlace& place : places_) {
     counts.places.push_back({.pc = place.pc, .site = {}, .counters = place.counters});
     place.counters = {};
@@ -96,7 +99,7 @@ std::uint32_t Tracer::place_of(std::uintptr_t pc, bool shared, Access access) {
 
 // False: reported, and the access must not be made.
 bool Tracer::check_global(std::uintptr_t pc, const char* address, int bytes, bool writes) {
-  worker_->check_launch_before({}, pc);
+  worker_->check_previous_launch({}, pc);
   const DeviceMemory& memory = DeviceMemory::instance();
   Allocation* allocation = memory.find(address);
   if (allocation && !allocation->freed && address >= allocation->begin &&
@@ -106,51 +109,51 @@ bool Tracer::check_global(std::uintptr_t pc, const char* address, int bytes, boo
     }
     return true;
   }
-  const Thread& self = *worker_->current;
+  const Thread& self = worker_->current();
   const bool freed = allocation && allocation->freed;
   report({.kind = freed ? ReportKind::use_after_free : ReportKind::out_of_bounds,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %d bytes of global memory, %s", worker_->block_name().c_str(),
-                          self.linear, writes ? "writes" : "reads", bytes, memory.describe(address).c_str()),
+          .message = fmt::format("{} thread {} {} {} bytes of global memory, {}", worker_->name(),
+                                 self.linear, writes ? "writes" : "reads", bytes, memory.describe(address)),
           .threads = {self.linear}});
   return false;
 }
 
 bool Tracer::check_shared(std::uintptr_t pc, std::ptrdiff_t offset, int bytes, bool writes) {
-  const std::ptrdiff_t within = offset - worker_->static_bytes();
-  const Thread& self = *worker_->current;
+  const std::ptrdiff_t within = offset - worker_->smem.static_bytes();
+  const Thread& self = worker_->current();
   const char* does = writes ? "writes" : "reads";
   if (within >= 0) {
-    if (std::size_t(within + bytes) <= worker_->dynamic_bytes) return true;
+    if (std::size_t(within + bytes) <= worker_->smem.dynamic_bytes()) return true;
     report({.kind = ReportKind::out_of_bounds,
             .site = {},
             .pc = pc,
             .message =
-                text("%s thread %d %s %d bytes of dynamic shared memory at %td, the launch gave %zu",
-                     worker_->block_name().c_str(), self.linear, does, bytes, within, worker_->dynamic_bytes),
+                fmt::format("{} thread {} {} {} bytes of dynamic shared memory at {}, the launch gave {}",
+                            worker_->name(), self.linear, does, bytes, within, worker_->smem.dynamic_bytes()),
             .threads = {self.linear},
             .variable = "dynamic_smem"});
     return false;
   }
-  const SharedVariable* variable = worker_->image->variable_at(std::size_t(offset));
+  const SharedVariable* variable = worker_->smem.variable_at(offset);
   if (variable && std::size_t(offset + bytes) <= variable->offset + variable->bytes) return true;
   if (!variable && bytes == 1) return true;  // gcc's guard of a variable is a byte of its own
-  if (!worker_->first_time(ReportKind::out_of_bounds, pc)) return true;
+  if (!worker_->faults.first_time(ReportKind::out_of_bounds, pc)) return true;
   const std::string name = variable ? variable->name : "";
   report({.kind = ReportKind::out_of_bounds,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d %s %d bytes of static shared memory %s%s",
-                          worker_->block_name().c_str(), self.linear, does, bytes,
-                          variable ? "past the end of " : "outside every variable", name.c_str()),
+          .message = fmt::format("{} thread {} {} {} bytes of static shared memory {}{}", worker_->name(),
+                                 self.linear, does, bytes,
+                                 variable ? "past the end of " : "outside every variable", name),
           .threads = {self.linear},
           .variable = name});
   return true;  // harmless to the emulated device itself
 }
 
 void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access access) {
-  const std::ptrdiff_t offset = worker_->shared_offset(address);
+  const std::ptrdiff_t offset = worker_->smem.offset_of(address);
   const bool shared = offset >= 0;
   if (!shared && !DeviceMemory::instance().contains(address)) {
     // The thread's own stack, or a constant.
@@ -158,7 +161,7 @@ void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access ac
     return;
   }
   const std::uint32_t place = place_of(pc, shared, access);
-  Thread& self = *worker_->current;
+  Thread& self = worker_->current();
   if (checks_) {
     const bool writes = is_write(access) || access == Access::atomic;
     const char* at = static_cast<const char*>(address);
@@ -166,13 +169,14 @@ void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access ac
       worker_->fail();
     if (reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes) != 0 &&
         (bytes & (bytes - 1)) == 0) {
-      report({.kind = ReportKind::misaligned,
-              .site = {},
-              .pc = pc,
-              .message = text("%s thread %d %s %d bytes at an address that is %d past a multiple of it",
-                              worker_->block_name().c_str(), self.linear, writes ? "writes" : "reads", bytes,
-                              int(reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes))),
-              .threads = {self.linear}});
+      report(
+          {.kind = ReportKind::misaligned,
+           .site = {},
+           .pc = pc,
+           .message = fmt::format("{} thread {} {} {} bytes at an address that is {} past a multiple of it",
+                                  worker_->name(), self.linear, writes ? "writes" : "reads", bytes,
+                                  int(reinterpret_cast<std::uintptr_t>(address) % std::uintptr_t(bytes))),
+           .threads = {self.linear}});
       worker_->fail();
     }
     if (shared) {
@@ -192,15 +196,14 @@ void Tracer::access(std::uintptr_t pc, const void* address, int bytes, Access ac
 
 // A local variable that is an accumulator of a wgmma stands for registers.
 void Tracer::check_register(std::uintptr_t pc, const void* address, int bytes) {
-  const Thread& self = *worker_->current;
-  const WarpProducts& warp = worker_->products[std::size_t(self.warp())];
-  if (warp.products.empty() || !warp.is_pending(self.lane(), address, bytes)) return;
-  if (!worker_->first_time(ReportKind::in_flight_access, pc)) return;
+  const Thread& self = worker_->current();
+  if (!worker_->products(self.warp()).is_pending(self.lane(), address, bytes)) return;
+  if (!worker_->faults.first_time(ReportKind::in_flight_access, pc)) return;
   report({.kind = ReportKind::in_flight_access,
           .site = {},
           .pc = pc,
-          .message = text("%s thread %d uses a register of a wgmma that was not waited for",
-                          worker_->block_name().c_str(), self.linear),
+          .message = fmt::format("{} thread {} uses a register of a wgmma that was not waited for",
+                                 worker_->name(), self.linear),
           .threads = {self.linear}});
 }
 
@@ -210,7 +213,7 @@ void Tracer::continue_threads_with_full_logs(int warp) {
   write_out(warp, lanes);
   full_logs_[warp] = 0;
   for (unsigned rest = lanes; rest; rest &= rest - 1) {
-    worker_->make_ready(worker_->threads[warp * 32 + __builtin_ctz(rest)]);
+    worker_->scheduler.make_ready(worker_->scheduler.lanes(warp)[__builtin_ctz(rest)]);
   }
 }
 
@@ -279,7 +282,7 @@ void Tracer::request(int warp, std::uint32_t place_index, int lane_bytes, const 
   const auto [low, high] = std::minmax_element(compact, compact + count);
   std::uint64_t begin = *low, end = *high + std::uint64_t(lane_bytes);
   if (place.shared) {
-    const auto offset = worker_->shared_offset(reinterpret_cast<const void*>(begin));
+    const auto offset = worker_->smem.offset_of(reinterpret_cast<const void*>(begin));
     end = std::uint64_t(offset) + (end - begin);
     begin = std::uint64_t(offset);
   }
@@ -418,7 +421,7 @@ void Tracer::count(int warp, EventKind kind, Site site, std::uint64_t instructio
 
 void Tracer::count_lane(EventKind kind, Site site) {
   if (!counts_) return;
-  const Thread& self = *worker_->current;
+  const Thread& self = worker_->current();
   const auto is_here = [&](const LaneTimes& known) {
     return known.warp == self.warp() && known.kind == kind && known.site.line == site.line &&
            known.site.file == site.file;
@@ -443,9 +446,9 @@ void Tracer::count_groups_in_flight(int warp, std::uint64_t groups) {
 }
 
 void Tracer::block_barrier_released(Site site) {
-  for (int warp = 0; warp < worker_->warp_count; ++warp) {
-    write_out(warp, worker_->warps[warp].existing);
-    if (worker_->warps[warp].alive) count(warp, EventKind::block_barrier, site);
+  for (int warp = 0; warp < worker_->scheduler.warp_count(); ++warp) {
+    write_out(warp, worker_->scheduler.existing(warp));
+    if (worker_->scheduler.alive(warp)) count(warp, EventKind::block_barrier, site);
   }
   if (checks_) races_.block_barrier();
 }
@@ -459,6 +462,12 @@ void Tracer::named_barrier_arrived(int id, int warp) {
 void Tracer::named_barrier_passed(int id, int warp) {
   if (checks_) races_.named_barrier_passed(id, warp);
 }
+void Tracer::cluster_barrier_arrived(int warp) {
+  if (checks_) races_.named_barrier_arrived(kNamedBarriers, warp);
+}
+void Tracer::cluster_barrier_passed(int warp) {
+  if (checks_) races_.named_barrier_passed(kNamedBarriers, warp);
+}
 void Tracer::named_barrier_complete(int id) {
   if (checks_) races_.named_barrier_complete(id);
 }
@@ -466,12 +475,12 @@ void Tracer::named_barrier_complete(int id) {
 // ---- cp.async ----
 
 void Tracer::copy_issued(const AsyncCopy& copy) {
-  const std::ptrdiff_t offset = worker_->shared_offset(copy.to);
+  const std::ptrdiff_t offset = worker_->smem.offset_of(copy.to);
   if (checks_ && offset >= 0) races_.set_in_flight(offset, copy.bytes, true);
 }
 
 void Tracer::copy_completed(const AsyncCopy& copy, std::uintptr_t pc) {
-  const std::ptrdiff_t offset = worker_->shared_offset(copy.to);
+  const std::ptrdiff_t offset = worker_->smem.offset_of(copy.to);
   if (!checks_ || offset < 0) return;
   races_.set_in_flight(offset, copy.bytes, false);
   races_.shared_access(offset, copy.bytes, Access::async_store, place_of(pc, true, Access::async_store));

@@ -18,7 +18,7 @@ namespace emulator {
 class Tracer {
  public:
   void begin_launch(Worker& worker);
-  void begin_block(std::uint64_t block);
+  void begin_block();
   void end_block();
   /// Adds what was counted to the profile, and forgets it.
   void end_launch();
@@ -45,6 +45,8 @@ class Tracer {
   void named_barrier_arrived(int id, int warp);
   void named_barrier_passed(int id, int warp);
   void named_barrier_complete(int id);
+  void cluster_barrier_arrived(int warp);
+  void cluster_barrier_passed(int warp);
   void copy_issued(const AsyncCopy& copy);
   void copy_completed(const AsyncCopy& copy, std::uintptr_t pc);
 

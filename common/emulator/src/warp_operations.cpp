@@ -1,5 +1,7 @@
 // Operations of a warp on registers: barriers of lanes, shuffles, votes, matches, reductions.
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 
@@ -16,16 +18,15 @@ void for_each_lane(unsigned mask, Function function) {
 }
 
 void count(Worker& worker, const Thread* lanes, unsigned mask, EventKind kind) {
-  if (!worker.tracer) return;
   const Thread& first = lanes[__builtin_ctz(mask)];
-  worker.tracer->count(first.warp(), kind, first.site);
+  if (Tracer* tracer = worker.tracer()) tracer->count(first.warp(), kind, first.site);
 }
 
 // ---- __syncwarp ----
 
 bool perform_warp_barrier(Worker& worker, Thread* lanes, unsigned mask) {
   count(worker, lanes, mask, EventKind::warp_barrier);
-  if (worker.tracer) worker.tracer->warp_barrier_passed(lanes[0].warp());
+  if (Tracer* tracer = worker.tracer()) tracer->warp_barrier_passed(lanes[0].warp());
   return true;
 }
 constexpr WarpOperation kWarpBarrier = {"__syncwarp", false, perform_warp_barrier};
@@ -55,12 +56,12 @@ bool perform_shuffle(Worker& worker, Thread* lanes, unsigned mask) {
     // The value is undefined on a GPU; all ones (NaN) shows in the result.
     std::memset(arguments.value, 0xff, std::size_t(arguments.bytes));
     const Thread& self = lanes[lane];
-    if (!worker.first_time(ReportKind::bad_mask, std::uintptr_t(self.site.line))) return;
+    if (!worker.faults.first_time(ReportKind::bad_mask, std::uintptr_t(self.site.line))) return;
     report({.kind = ReportKind::bad_mask,
             .site = self.site,
-            .message = text(
-                "%s thread %d reads lane %d by %s, which is not among the lanes %08x that take part",
-                worker.block_name().c_str(), self.linear, arguments.source_lane, self.operation->name, mask),
+            .message = fmt::format(
+                "{} thread {} reads lane {} by {}, which is not among the lanes {:08x} that take part",
+                worker.name(), self.linear, arguments.source_lane, self.operation->name, mask),
             .threads = {self.linear}});
   });
   return true;
@@ -177,10 +178,10 @@ void reduce_by_butterfly(Thread* lanes, unsigned mask, Combine combine) {
 
 template <Butterfly kKind>
 bool perform_butterfly(Worker& worker, Thread* lanes, unsigned mask) {
-  if (worker.tracer) {
+  if (Tracer* tracer = worker.tracer()) {
     const int group = static_cast<ButterflyArguments*>(lanes[__builtin_ctz(mask)].arguments)->lanes;
     const std::uint64_t rounds = std::uint64_t(__builtin_ctz(unsigned(group)));
-    worker.tracer->count(lanes[0].warp(), EventKind::shuffle, lanes[__builtin_ctz(mask)].site, rounds);
+    tracer->count(lanes[0].warp(), EventKind::shuffle, lanes[__builtin_ctz(mask)].site, rounds);
   }
   if constexpr (kKind == Butterfly::sum)
     reduce_by_butterfly(lanes, mask, [](float a, float b) { return a + b; });
@@ -191,78 +192,10 @@ bool perform_butterfly(Worker& worker, Thread* lanes, unsigned mask) {
 constexpr WarpOperation kButterflies[] = {{"a warp's sum", false, perform_butterfly<Butterfly::sum>},
                                           {"a warp's maximum", false, perform_butterfly<Butterfly::max>}};
 
-// ---- Named barriers: bar.sync and bar.arrive of the PTX ISA, which a warp executes as one ----
-
-struct NamedBarrierArguments {
-  int id;
-  int threads;
-  bool sync;
-};
-
-bool perform_named_barrier(Worker& worker, Thread* lanes, unsigned mask) {
-  count(worker, lanes, mask, EventKind::named_barrier);
-  const auto& arguments = *static_cast<NamedBarrierArguments*>(lanes[__builtin_ctz(mask)].arguments);
-  NamedBarrier& barrier = worker.named_barriers[arguments.id];
-  const int warp = lanes[0].warp();
-  if (worker.tracer) worker.tracer->named_barrier_arrived(arguments.id, warp);
-  if (barrier.arrived == 0) barrier.expected = arguments.threads;
-  barrier.arrived += 32;
-  const Thread& first = lanes[__builtin_ctz(mask)];
-  if (arguments.threads != barrier.expected || barrier.arrived > barrier.expected) {
-    report({.kind = ReportKind::divergent_barrier,
-            .site = first.site,
-            .message = text("%s warp %d expects %d threads at named barrier %d, others %d; %d have arrived",
-                            worker.block_name().c_str(), warp, arguments.threads, arguments.id,
-                            barrier.expected, barrier.arrived),
-            .threads = {first.linear}});
-    worker.fail();
-  }
-  if (barrier.arrived < barrier.expected) {
-    if (!arguments.sync) return true;
-    for_each_lane(mask, [&](int lane) { lanes[lane].state = State::at_named_barrier; });
-    barrier.blocked.emplace_back(warp, mask);
-    return false;
-  }
-  if (worker.tracer && arguments.sync) worker.tracer->named_barrier_passed(arguments.id, warp);
-  for (const auto& [blocked_warp, blocked_lanes] : barrier.blocked) {
-    if (worker.tracer) worker.tracer->named_barrier_passed(arguments.id, blocked_warp);
-    for_each_lane(blocked_lanes, [&, warp = blocked_warp](int lane) {
-      worker.make_ready(worker.threads[warp * 32 + lane]);
-    });
-  }
-  if (worker.tracer) worker.tracer->named_barrier_complete(arguments.id);
-  barrier.arrived = 0;
-  barrier.blocked.clear();
-  return true;
-}
-constexpr WarpOperation kNamedSync = {"bar.sync", true, perform_named_barrier};
-constexpr WarpOperation kNamedArrive = {"bar.arrive", true, perform_named_barrier};
-
-void named_barrier(int id, int threads, bool sync, Site site) {
-  Worker& worker = *current_worker;
-  if (id < 0 || id >= kNamedBarriers || threads <= 0 || threads % 32 != 0) {
-    report({.kind = ReportKind::bad_mask,
-            .site = site,
-            .message = text("named barrier %d for %d threads: there are barriers 0 to 15, for whole warps",
-                            id, threads),
-            .threads = {worker.current->linear}});
-    worker.fail();
-  }
-  NamedBarrierArguments arguments{id, threads, sync};
-  worker.join(sync ? kNamedSync : kNamedArrive, ~0u, &arguments, site);
-}
-
 }  // namespace
 
 void warp_barrier(unsigned mask, Site site) {
   current_worker->join(kWarpBarrier, mask, nullptr, site);
-}
-
-void named_barrier_sync(int id, int threads, Site site) {
-  named_barrier(id, threads, true, site);
-}
-void named_barrier_arrive(int id, int threads, Site site) {
-  named_barrier(id, threads, false, site);
 }
 
 void shuffle(Shuffle kind, void* value, int bytes, int source_lane, unsigned mask, Site site) {
@@ -284,7 +217,7 @@ unsigned match_any(unsigned mask, const void* value, int bytes, Site site) {
 
 float butterfly(Butterfly kind, int lanes, float value, Site site) {
   ButterflyArguments arguments{lanes, value};
-  current_worker->join(kButterflies[int(kind)], 0xffffffffu, &arguments, site);
+  current_worker->join(kButterflies[int(kind)], kAllLanes, &arguments, site);
   return arguments.value;
 }
 

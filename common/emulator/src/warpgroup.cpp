@@ -1,8 +1,6 @@
-// wgmma and setmaxnreg. A product is carried out when its warp waits for it: its accumulators hold NaN until
-// then, so that a register read too early is a wrong answer, and its tiles are read as late as a GPU may read
-// them, so that a tile that was given back too early is one too.
-
 #include "warpgroup.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,26 +14,9 @@
 namespace emulator {
 namespace {
 
-constexpr unsigned kFullMask = 0xffffffffu;
 constexpr int kRows = 16;  // of a warp
 constexpr int kDepth = 16;
 constexpr int kMostColumns = 256;
-
-// Whoever calls is the last lane of its warp to arrive.
-[[noreturn]] void refuse(Worker& worker, const Thread& thread, ReportKind kind, const std::string& what) {
-  report({.kind = kind,
-          .site = thread.site,
-          .message = text("%s warp %d: ", worker.block_name().c_str(), thread.warp()) + what,
-          .threads = {thread.linear}});
-  worker.fail();
-}
-
-void need_whole_warp(Worker& worker, const Thread* lanes, unsigned mask) {
-  if (mask == kFullMask) return;
-  refuse(
-      worker, lanes[__builtin_ctz(mask)], ReportKind::bad_mask,
-      text("%s needs all 32 lanes, only %08x are there", lanes[__builtin_ctz(mask)].operation->name, mask));
-}
 
 // ---- Tiles ----
 
@@ -61,21 +42,20 @@ struct Tile {
 // Reads 16-byte chunks of tiles on behalf of one warp.
 class Reader {
  public:
-  Reader(Worker& worker, Thread* lanes, const WarpProducts::Product& product)
-      : worker_(worker), first_(lanes[0]), product_(product) {}
+  Reader(Worker& worker, const Thread& first, const WarpProduct& product)
+      : worker_(worker), first_(first), product_(product) {}
 
   void read(std::ptrdiff_t offset, float* eight) {
-    if (offset + 16 > worker_.smem_bytes()) {
-      report(
-          {.kind = ReportKind::out_of_bounds,
-           .site = product_.site,
-           .message = text("%s warp %d: wgmma reads 16 bytes at %s, outside shared memory",
-                           worker_.block_name().c_str(), first_.warp(), worker_.shared_name(offset).c_str()),
-           .threads = {first_.linear}});
+    if (offset + 16 > worker_.smem.bytes()) {
+      report({.kind = ReportKind::out_of_bounds,
+              .site = product_.site,
+              .message = fmt::format("{} warp {}: wgmma reads 16 bytes at {}, outside shared memory",
+                                     worker_.name(), first_.warp(), worker_.smem.name_of(offset)),
+              .threads = {first_.linear}});
       worker_.fail();
     }
-    if (worker_.tracer) worker_.tracer->proxy_read(first_, product_.pc, offset, 16);
-    halves_to_floats(reinterpret_cast<const std::uint16_t*>(worker_.shared_at(offset)), eight, 8);
+    if (Tracer* tracer = worker_.tracer()) tracer->proxy_read(first_, product_.pc, offset, 16);
+    halves_to_floats(reinterpret_cast<const std::uint16_t*>(worker_.smem.at(offset)), eight, 8);
   }
 
   // b[k][n], of `columns` columns.
@@ -125,254 +105,227 @@ class Reader {
  private:
   Worker& worker_;
   const Thread& first_;
-  const WarpProducts::Product& product_;
+  const WarpProduct& product_;
 };
 
-// ---- Accumulators: register 4 j + 2 h + c of a lane is row lane / 4 + 8 h, column 8 j + 2 (lane % 4) + c
-// ----
-
-// Calls function(two neighbouring registers, their place in `values`).
+// Calls function(two neighbouring registers of a lane, their place in 16 rows of 2 * count values): register
+// 4 j + 2 h + c of a lane is row lane / 4 + 8 h, column 8 j + 2 (lane % 4) + c.
 template <typename Function>
-void for_each_pair(const WarpProducts::Accumulators& accumulators, Function function) {
-  const int columns = 2 * accumulators.count;
+void for_each_pair(float* const (&of_lane)[32], int count, Function function) {
+  const int columns = 2 * count;
   for (int lane = 0; lane < 32; ++lane) {
-    for (int i = 0; i < accumulators.count; i += 2) {
+    for (int i = 0; i < count; i += 2) {
       const int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2;
-      function(accumulators.of_lane[lane] + i, std::size_t(row * columns + column));
+      function(of_lane[lane] + i, std::size_t(row * columns + column));
     }
   }
 }
 
+}  // namespace
+
+// ---- Accumulators ----
+
 // Takes the registers' values and poisons them. True: they are not what the last product left.
-bool take(WarpProducts::Accumulators& accumulators) {
+bool WarpProducts::Accumulators::take() {
   bool changed = false;
-  for_each_pair(accumulators, [&](const float* registers, std::size_t at) {
-    changed = changed || std::memcmp(registers, &accumulators.values[at], 2 * sizeof(float)) != 0;
-    std::memcpy(&accumulators.values[at], registers, 2 * sizeof(float));
+  for_each_pair(of_lane, count, [&](const float* registers, std::size_t at) {
+    changed = changed || std::memcmp(registers, &values[at], 2 * sizeof(float)) != 0;
+    std::memcpy(&values[at], registers, 2 * sizeof(float));
   });
-  for (float* registers : accumulators.of_lane)
-    std::memset(registers, 0xff, std::size_t(accumulators.count) * sizeof(float));
+  for (float* registers : of_lane) std::memset(registers, 0xff, std::size_t(count) * sizeof(float));
   return changed;
 }
 
-void give_back(WarpProducts::Accumulators& accumulators) {
-  for_each_pair(accumulators, [&](float* registers, std::size_t at) {
-    std::memcpy(registers, &accumulators.values[at], 2 * sizeof(float));
+void WarpProducts::Accumulators::give_back() {
+  for_each_pair(of_lane, count, [&](float* registers, std::size_t at) {
+    std::memcpy(registers, &values[at], 2 * sizeof(float));
   });
 }
 
-void multiply(Worker& worker, Thread* lanes, WarpProducts::Accumulators& accumulators,
-              const WarpProducts::Product& product) {
-  const int columns = 2 * accumulators.count;
+void WarpProducts::Accumulators::add(Worker& worker, const Thread* lanes, const WarpProduct& product) {
+  const int columns = 2 * count;
   alignas(64) float a[kRows][kDepth], b[kDepth][kMostColumns];
-  Reader reader(worker, lanes, product);
+  Reader reader(worker, lanes[0], product);
   reader.read_a(a);
   reader.read_b(b, columns);
-  if (!product.what.accumulate) std::fill(accumulators.values.begin(), accumulators.values.end(), 0.0f);
+  if (!product.what.accumulate) std::fill(values.begin(), values.end(), 0.0f);
   for (int m = 0; m < kRows; ++m) {
-    float* d = &accumulators.values[std::size_t(m * columns)];
+    float* d = &values[std::size_t(m * columns)];
     for (int k = 0; k < kDepth; ++k) {
       for (int n = 0; n < columns; ++n) d[n] += a[m][k] * b[k][n];
     }
   }
 }
 
+// ---- The products of a warp ----
+
+void WarpProducts::begin_block() {
+  accumulators_.clear();
+  products_.clear();
+  groups_.clear();
+  fenced_ = false;
+  issued_ = 0;
+}
+
+std::size_t WarpProducts::accumulators_at(float* const (&d)[32], int count) {
+  const auto known = std::find_if(accumulators_.begin(), accumulators_.end(), [&](const Accumulators& entry) {
+    return entry.of_lane[0] == d[0] && entry.count == count;
+  });
+  if (known != accumulators_.end()) return std::size_t(known - accumulators_.begin());
+  Accumulators& added = accumulators_.emplace_back(Accumulators{{}, count, {}, 0});
+  added.values.assign(std::size_t(kRows * 2 * count), NAN);
+  std::copy(std::begin(d), std::end(d), added.of_lane);
+  return accumulators_.size() - 1;
+}
+
+bool WarpProducts::issue(const WarpProduct& product, float* const (&d)[32]) {
+  const std::size_t index = accumulators_at(d, product.what.count);
+  Accumulators& accumulators = accumulators_[index];
+  const bool changed = accumulators.pending == 0 && accumulators.take();
+  ++accumulators.pending;
+  ++issued_;
+  products_.push_back({product, index});
+  // Only a product that adds to what the last one left may go without.
+  return !fenced_ && (changed || product.what.a || !product.what.accumulate);
+}
+
+void WarpProducts::commit() {
+  int committed = 0;
+  for (const int size : groups_) committed += size;
+  groups_.push_back(int(products_.size()) - committed);
+}
+
+void WarpProducts::wait(Worker& worker, const Thread* lanes, int groups) {
+  const int done = std::max(0, int(groups_.size()) - groups);
+  int count = 0;
+  for (int i = 0; i < done; ++i) count += groups_[std::size_t(i)];
+  for (int i = 0; i < count; ++i) {
+    const Outstanding& outstanding = products_[std::size_t(i)];
+    Accumulators& accumulators = accumulators_[outstanding.accumulators];
+    accumulators.add(worker, lanes, outstanding.product);
+    if (--accumulators.pending == 0) accumulators.give_back();
+  }
+  products_.erase(products_.begin(), products_.begin() + count);
+  groups_.erase(groups_.begin(), groups_.begin() + done);
+  fenced_ = false;
+}
+
+bool WarpProducts::is_pending(int lane, const void* address, int bytes) const {
+  if (products_.empty()) return false;
+  const char* at = static_cast<const char*>(address);
+  return std::any_of(accumulators_.begin(), accumulators_.end(), [&](const Accumulators& entry) {
+    const char* begin = reinterpret_cast<const char*>(entry.of_lane[lane]);
+    return entry.pending > 0 && at < begin + entry.count * int(sizeof(float)) && begin < at + bytes;
+  });
+}
+
 // ---- The instructions ----
+
+namespace {
 
 struct ProductArguments {
   const WarpgroupProduct& what;
   std::uintptr_t pc;
 };
 
-WarpProducts& products_of(Worker& worker, const Thread* lanes) {
-  return worker.products[std::size_t(lanes[0].warp())];
+// wgmma's wavefronts are 128 bytes each: A's rows of this warp, unless they are in registers, and B, which all four
+// warps share and the first one counts.
+std::uint64_t wavefronts(const WarpgroupProduct& product, int warp) {
+  constexpr std::uint64_t kRowBytes = kDepth * 2, kWavefrontBytes = 128;
+  const std::uint64_t a_rows = product.a ? 0 : kRows;
+  const std::uint64_t b_rows = warp % 4 == 0 ? 2 * std::uint64_t(product.count) : 0;
+  return (a_rows + b_rows) * kRowBytes / kWavefrontBytes;
 }
 
 bool perform_product(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
-  WarpProducts& warp = products_of(worker, lanes);
   const auto argument = [&](int lane) -> const WarpgroupProduct& {
     return static_cast<const ProductArguments*>(lanes[lane].arguments)->what;
   };
-  WarpProducts::Product product = {.accumulators = 0,
-                                   .what = argument(0),
-                                   .a = {},
-                                   .site = lanes[0].site,
-                                   .pc = static_cast<const ProductArguments*>(lanes[0].arguments)->pc};
+  WarpProduct product = {.what = argument(0),
+                         .a = {},
+                         .site = lanes[0].site,
+                         .pc = static_cast<const ProductArguments*>(lanes[0].arguments)->pc};
   for (const std::uint64_t tile : {product.what.a_tile, product.what.b_tile}) {
     if (tile != 0 && !Tile::has_128_byte_swizzle(tile)) {
-      refuse(worker, lanes[0], ReportKind::misaligned,
-             "a wgmma tile without the 128-byte swizzle, which is the only one there is here");
+      worker.refuse_warp(ReportKind::misaligned, lanes[0],
+                         "a wgmma tile without the 128-byte swizzle, which is the only one there is here");
     }
   }
+  float* d[32];
   for (int lane = 0; lane < 32; ++lane) {
     const WarpgroupProduct& of_lane = argument(lane);
     if (of_lane.a_tile != product.what.a_tile || of_lane.b_tile != product.what.b_tile ||
         of_lane.accumulate != product.what.accumulate) {
-      refuse(worker, lanes[lane], ReportKind::divergent_barrier,
-             text("lanes 0 and %d give wgmma different tiles", lane));
+      worker.refuse_warp(ReportKind::divergent_barrier, lanes[lane],
+                         fmt::format("lanes 0 and {} give wgmma different tiles", lane));
     }
     if (of_lane.a) std::memcpy(product.a[lane], of_lane.a, sizeof(product.a[lane]));
+    d[lane] = of_lane.d;
   }
 
-  auto known = std::find_if(warp.accumulators.begin(), warp.accumulators.end(), [&](const auto& entry) {
-    return entry.of_lane[0] == product.what.d && entry.count == product.what.count;
-  });
-  if (known == warp.accumulators.end()) {
-    known = warp.accumulators.insert(known, WarpProducts::Accumulators{{}, product.what.count, {}, 0});
-    known->values.assign(std::size_t(kRows * 2 * product.what.count), NAN);
-    for (int lane = 0; lane < 32; ++lane) known->of_lane[lane] = argument(lane).d;
+  const int warp = lanes[0].warp();
+  const bool lacks_fence = worker.products(warp).issue(product, d);
+  if (lacks_fence && worker.faults.first_time(ReportKind::missing_fence, std::uintptr_t(product.site.line))) {
+    report({.kind = ReportKind::missing_fence,
+            .site = product.site,
+            .message =
+                fmt::format("{} warp {}: a wgmma without a wgmma_fence() after the last wgmma_wait_group() "
+                            "and the accesses to its registers",
+                            worker.name(), warp),
+            .threads = {lanes[0].linear}});
   }
-  product.accumulators = std::size_t(known - warp.accumulators.begin());
-  const bool changed = known->pending == 0 && take(*known);
-  ++known->pending;
-  // Only a product that adds to what the last one left may go without.
-  if (!warp.fenced && (changed || product.what.a || !product.what.accumulate) &&
-      worker.first_time(ReportKind::missing_fence, std::uintptr_t(product.site.line))) {
-    report(
-        {.kind = ReportKind::missing_fence,
-         .site = product.site,
-         .message = text("%s warp %d: a wgmma without a wgmma_fence() behind the last wgmma_wait_group() and the "
-                         "accesses to its registers",
-                         worker.block_name().c_str(), lanes[0].warp()),
-         .threads = {lanes[0].linear}});
+  if (Tracer* tracer = worker.tracer()) {
+    const std::uint64_t columns = 2 * std::uint64_t(product.what.count);
+    tracer->count(warp, EventKind::wgmma, product.site, 1, 2 * kRows * kDepth * columns);
+    tracer->count_wgmma_wavefronts(warp, product.site, wavefronts(product.what, warp));
   }
-  if (worker.tracer) {
-    const int warp_id = lanes[0].warp();
-    const auto columns = 2 * std::uint64_t(product.what.count);
-    worker.tracer->count(warp_id, EventKind::wgmma, product.site, 1, 2 * kRows * kDepth * columns);
-    // 128 bytes each: A's rows of this warp, unless they are in registers, and B, which all four share.
-    constexpr std::uint64_t kBytesOfRow = kDepth * 2, kWavefrontBytes = 128;
-    const std::uint64_t a_rows = product.what.a ? 0 : kRows, b_rows = warp_id % 4 == 0 ? columns : 0;
-    worker.tracer->count_wgmma_wavefronts(warp_id, product.site,
-                                          (a_rows + b_rows) * kBytesOfRow / kWavefrontBytes);
-  }
-  ++warp.issued;
-  warp.products.push_back(product);
   return true;
 }
 constexpr WarpOperation kProduct = {"wgmma", true, perform_product};
 
 bool perform_fence(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
-  products_of(worker, lanes).fenced = true;
+  worker.products(lanes[0].warp()).fence();
   return true;
 }
 constexpr WarpOperation kFence = {"wgmma_fence", true, perform_fence};
 
 bool perform_commit(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
-  WarpProducts& warp = products_of(worker, lanes);
-  int committed = 0;
-  for (const int size : warp.groups) committed += size;
-  warp.groups.push_back(int(warp.products.size()) - committed);
+  worker.products(lanes[0].warp()).commit();
   return true;
 }
 constexpr WarpOperation kCommit = {"wgmma_commit_group", true, perform_commit};
 
 bool perform_wait(Worker& worker, Thread* lanes, unsigned mask) {
   need_whole_warp(worker, lanes, mask);
-  WarpProducts& warp = products_of(worker, lanes);
-  const int outstanding = *static_cast<const int*>(lanes[0].arguments);
-  const int done = std::max(0, int(warp.groups.size()) - outstanding);
-  int count = 0;
-  for (int i = 0; i < done; ++i) count += warp.groups[std::size_t(i)];
+  const int warp = lanes[0].warp(), groups = *static_cast<const int*>(lanes[0].arguments);
+  Tracer* tracer = worker.tracer();
   // The reads of the tiles are a step of their own in the order of what the warp does.
-  if (worker.tracer) worker.tracer->warp_barrier_passed(lanes[0].warp());
-  for (int i = 0; i < count; ++i) {
-    const WarpProducts::Product& product = warp.products[std::size_t(i)];
-    WarpProducts::Accumulators& accumulators = warp.accumulators[product.accumulators];
-    multiply(worker, lanes, accumulators, product);
-    if (--accumulators.pending == 0) give_back(accumulators);
-  }
-  warp.products.erase(warp.products.begin(), warp.products.begin() + count);
-  warp.groups.erase(warp.groups.begin(), warp.groups.begin() + done);
-  warp.fenced = false;
-  if (!worker.tracer) return true;
-  worker.tracer->warp_barrier_passed(lanes[0].warp());
-  worker.tracer->count(lanes[0].warp(), EventKind::wgmma_wait_group, lanes[0].site);
+  if (tracer) tracer->warp_barrier_passed(warp);
+  worker.products(warp).wait(worker, lanes, groups);
+  if (!tracer) return true;
+  tracer->warp_barrier_passed(warp);
+  tracer->count(warp, EventKind::wgmma_wait_group, lanes[0].site);
   return true;
 }
 constexpr WarpOperation kWait = {"wgmma_wait_group", true, perform_wait};
 
-// ---- setmaxnreg ----
-
-bool take_registers(Worker& worker, int warp, int registers) {
-  const int more = registers - worker.warps[warp].registers;
-  if (more > worker.free_registers) return false;
-  worker.free_registers -= more;
-  worker.warps[warp].registers = registers;
-  return true;
-}
-
-bool perform_grow(Worker& worker, Thread* lanes, unsigned mask) {
-  need_whole_warp(worker, lanes, mask);
-  const int registers = *static_cast<const int*>(lanes[0].arguments), warp = lanes[0].warp();
-  if (registers < worker.warps[warp].registers) {
-    refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("setmaxnreg_inc to %d, of %d already", registers, worker.warps[warp].registers));
-  }
-  if (take_registers(worker, warp, registers)) return true;
-  for (int lane = 0; lane < 32; ++lane) lanes[lane].state = State::at_register_pool;
-  worker.wanted_registers.emplace_back(warp, registers);
-  return false;
-}
-constexpr WarpOperation kGrow = {"setmaxnreg_inc", true, perform_grow};
-
-bool perform_shrink(Worker& worker, Thread* lanes, unsigned mask) {
-  need_whole_warp(worker, lanes, mask);
-  const int registers = *static_cast<const int*>(lanes[0].arguments);
-  Warp& warp = worker.warps[lanes[0].warp()];
-  if (registers > warp.registers) {
-    refuse(worker, lanes[0], ReportKind::bad_registers,
-           text("setmaxnreg_dec to %d, of only %d", registers, warp.registers));
-  }
-  worker.free_registers += warp.registers - registers;
-  warp.registers = registers;
-  auto& wanted = worker.wanted_registers;
-  const auto served = [&](const std::pair<int, int>& want) {
-    if (!take_registers(worker, want.first, want.second)) return false;
-    for (int lane = 0; lane < 32; ++lane) worker.make_ready(worker.threads[want.first * 32 + lane]);
-    return true;
-  };
-  wanted.erase(std::remove_if(wanted.begin(), wanted.end(), served), wanted.end());
-  return true;
-}
-constexpr WarpOperation kShrink = {"setmaxnreg_dec", true, perform_shrink};
-
 }  // namespace
-
-void WarpProducts::clear() {
-  accumulators.clear();
-  products.clear();
-  groups.clear();
-  fenced = false;
-  issued = 0;
-}
-
-bool WarpProducts::is_pending(int lane, const void* address, int bytes) const {
-  const char* at = static_cast<const char*>(address);
-  return std::any_of(accumulators.begin(), accumulators.end(), [&](const Accumulators& entry) {
-    const char* begin = reinterpret_cast<const char*>(entry.of_lane[lane]);
-    return entry.pending > 0 && at < begin + entry.count * int(sizeof(float)) && begin < at + bytes;
-  });
-}
 
 // ---- For kernels ----
 
 std::uint64_t matrix_descriptor(const void* tile, int leading_bytes, int stride_bytes, Site site) {
   constexpr std::uint64_t kSwizzle128B = 1;
   Worker& worker = *current_worker;
-  const std::ptrdiff_t offset = worker.shared_offset(tile);
+  const std::ptrdiff_t offset = worker.smem.offset_of(tile);
   if (offset < 0 || offset >= 1 << 18 || offset % 16 != 0) {
-    report({.kind = offset < 0 ? ReportKind::out_of_bounds : ReportKind::misaligned,
-            .site = site,
-            .message = text(
-                "%s thread %d: a wgmma tile at %p, which is not a multiple of 16 bytes in the first 256 KB "
-                "of shared memory",
-                worker.block_name().c_str(), worker.current->linear, tile),
-            .threads = {worker.current->linear}});
-    worker.fail();
+    worker.refuse_thread(
+        offset < 0 ? ReportKind::out_of_bounds : ReportKind::misaligned, site,
+        fmt::format(
+            "a wgmma tile at {}, which is not a multiple of 16 bytes in the first 256 KB of shared memory",
+            tile));
   }
   return std::uint64_t(offset >> 4) | std::uint64_t(leading_bytes >> 4) << 16 |
          std::uint64_t(stride_bytes >> 4) << 32 | kSwizzle128B << 62;
@@ -380,23 +333,16 @@ std::uint64_t matrix_descriptor(const void* tile, int leading_bytes, int stride_
 
 void warpgroup_multiply(const WarpgroupProduct& product, Site site) {
   ProductArguments arguments{product, reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))};
-  current_worker->join(kProduct, kFullMask, &arguments, site);
+  current_worker->join(kProduct, kAllLanes, &arguments, site);
 }
 void warpgroup_fence(Site site) {
-  current_worker->join(kFence, kFullMask, nullptr, site);
+  current_worker->join(kFence, kAllLanes, nullptr, site);
 }
 void warpgroup_commit(Site site) {
-  current_worker->join(kCommit, kFullMask, nullptr, site);
+  current_worker->join(kCommit, kAllLanes, nullptr, site);
 }
 void warpgroup_wait(int groups, Site site) {
-  current_worker->join(kWait, kFullMask, &groups, site);
-}
-
-void setmaxnreg_inc(int registers, Site site) {
-  current_worker->join(kGrow, kFullMask, &registers, site);
-}
-void setmaxnreg_dec(int registers, Site site) {
-  current_worker->join(kShrink, kFullMask, &registers, site);
+  current_worker->join(kWait, kAllLanes, &groups, site);
 }
 
 }  // namespace emulator

@@ -134,13 +134,6 @@ __device__ __forceinline__ void cp_async_8(void* dst_smem, const void* src_gmem,
                : "r"(detail::smem_address(dst_smem)), "l"(src_gmem), "r"(src_bytes)
                : "memory");
 }
-/// The same for 4 bytes.
-__device__ __forceinline__ void cp_async_4(void* dst_smem, const void* src_gmem, int src_bytes = 4) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
-               :
-               : "r"(detail::smem_address(dst_smem)), "l"(src_gmem), "r"(src_bytes)
-               : "memory");
-}
 /// Makes this thread's copies since the last commit a group; an empty one counts too.
 __device__ __forceinline__ void cp_async_commit_group() {
   asm volatile("cp.async.commit_group;" ::: "memory");

@@ -66,10 +66,6 @@ __device__ __forceinline__ void cp_async_8(void* dst_smem, const void* src_gmem,
                                            EMULATOR_SITE) {
   ::emulator::copy_async(dst_smem, src_gmem, 8, src_bytes, site);
 }
-__device__ __forceinline__ void cp_async_4(void* dst_smem, const void* src_gmem, int src_bytes = 4,
-                                           EMULATOR_SITE) {
-  ::emulator::copy_async(dst_smem, src_gmem, 4, src_bytes, site);
-}
 __device__ __forceinline__ void cp_async_commit_group(EMULATOR_SITE) {
   ::emulator::copy_async_commit(site);
 }

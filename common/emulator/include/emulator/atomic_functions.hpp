@@ -35,10 +35,6 @@ __forceinline__ T atomicAdd(T* address, std::type_identity_t<T> value) {
   return ::emulator::atomic_update(address, [value](T old) { return T(old + value); });
 }
 template <typename T>
-__forceinline__ T atomicSub(T* address, std::type_identity_t<T> value) {
-  return ::emulator::atomic_update(address, [value](T old) { return T(old - value); });
-}
-template <typename T>
 __forceinline__ T atomicExch(T* address, std::type_identity_t<T> value) {
   return ::emulator::atomic_update(address, [value](T) { return value; });
 }
@@ -51,25 +47,9 @@ __forceinline__ T atomicMax(T* address, std::type_identity_t<T> value) {
   return ::emulator::atomic_update(address, [value](T old) { return old < value ? value : old; });
 }
 template <typename T>
-__forceinline__ T atomicAnd(T* address, std::type_identity_t<T> value) {
-  return ::emulator::atomic_update(address, [value](T old) { return T(old & value); });
-}
-template <typename T>
-__forceinline__ T atomicOr(T* address, std::type_identity_t<T> value) {
-  return ::emulator::atomic_update(address, [value](T old) { return T(old | value); });
-}
-template <typename T>
-__forceinline__ T atomicXor(T* address, std::type_identity_t<T> value) {
-  return ::emulator::atomic_update(address, [value](T old) { return T(old ^ value); });
-}
-template <typename T>
 __forceinline__ T atomicCAS(T* address, std::type_identity_t<T> compare, std::type_identity_t<T> value) {
   return ::emulator::atomic_update(address, [compare, value](T old) { return old == compare ? value : old; });
 }
 __forceinline__ unsigned atomicInc(unsigned* address, unsigned limit) {
   return ::emulator::atomic_update(address, [limit](unsigned old) { return old >= limit ? 0u : old + 1; });
-}
-__forceinline__ unsigned atomicDec(unsigned* address, unsigned limit) {
-  return ::emulator::atomic_update(
-      address, [limit](unsigned old) { return old == 0 || old > limit ? limit : old - 1; });
 }

@@ -27,7 +27,7 @@ struct Options {
 
 /// Sets the options for the launches to come. With `check` or `profile` the program is started again with
 /// traced kernels where it has plain ones; it must not have done anything yet that it should not do twice.
-/// @throws std::runtime_error where there are no traced kernels to start it with.
+/// @throws attention::InvalidInput where a library of traced kernels is not built; what() says how to build it.
 void configure(const Options& options);
 const Options& options();
 

@@ -41,8 +41,6 @@ enum class Butterfly { sum, max };
 /// give.
 float butterfly(Butterfly kind, int lanes, float value, Site site);
 
-unsigned active_mask();
-
 [[noreturn]] void trap(Site site);
 
 }  // namespace emulator
@@ -124,15 +122,6 @@ template <typename T>
 __forceinline__ unsigned __match_any_sync(unsigned mask, T value, EMULATOR_SITE) {
   return ::emulator::match_any(mask, &value, sizeof(T), site);
 }
-template <typename T>
-__forceinline__ unsigned __match_all_sync(unsigned mask, T value, int* all, EMULATOR_SITE) {
-  const unsigned equal = ::emulator::match_any(mask, &value, sizeof(T), site);
-  *all = equal == mask;
-  return *all ? mask : 0;
-}
-__forceinline__ unsigned __activemask() {
-  return ::emulator::active_mask();
-}
 
 #define EMULATOR_REDUCE(name, reduction)                                                   \
   __forceinline__ unsigned name(unsigned mask, unsigned value, EMULATOR_SITE) {            \
@@ -163,9 +152,6 @@ __forceinline__ void __threadfence() {
 }
 __forceinline__ void __threadfence_block() {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-__forceinline__ void __threadfence_system() {
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 // Programmatic dependent launch: a launch starts when the one before it has finished. There is nothing to

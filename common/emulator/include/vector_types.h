@@ -1,3 +1,0 @@
-#pragma once
-
-#include "emulator/vector_types.hpp"
