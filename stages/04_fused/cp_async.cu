@@ -103,7 +103,6 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
   // Heads are numbered through the batch; y counts those that share a key/value head.
   const int kv_head = blockIdx.z, head = kv_head * gridDim.y + blockIdx.y;
 
-  const half* q_gmem = t.q + size_t(head) * p.seq_q * kHeadDim;
   const half* k_gmem = t.k + size_t(kv_head) * p.seq_kv * kHeadDim;
   const half* v_gmem = t.v + size_t(kv_head) * p.seq_kv * kHeadDim;
   half* o_gmem = t.o + size_t(head) * p.seq_q * kHeadDim;
@@ -117,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
   const int visible_by_any = first_row < p.seq_q ? visible_keys(p, min(first_row + kWarpQ, p.seq_q) - 1) : 0;
   const int visible_by_all = visible_keys(p, first_row);
 
-  copy_tile<kHeadDim, kBlockQ>(q_smem, q_gmem, block_q, p.seq_q);
+  copy_tile<kHeadDim, kBlockQ>(q_smem, t.q + size_t(head) * p.seq_q * kHeadDim, block_q, p.seq_q);
 
   // Where a lane points ldmatrix, in halves. Lane i gives row i % 16, chunk i / 16 of a 16 x 16 piece of Q or
   // V. K's rows are columns of the operand: there the middle two groups of eight lanes trade places.
@@ -143,7 +142,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
     // [pipeline]
 
     // [scores]
-    // S = Q K^T, for the warps of which any row sees a key of the tile.
+    // S = Q K^T, in warps with a row that sees a key of the tile.
     const int first_key = tile * kBlockKv;
     const bool any_visible = first_key < visible_by_any;
     float s_frag[kSTiles][4];
@@ -171,8 +170,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
     raise_maximum(s_frag, o_frag, l_i, m_i);
 
     // [output]
-    // P = exp(S - m_i), O += P V. Two neighbouring 16 x 8 accumulators of S have the layout of one 16 x 16
-    // operand, so P goes from one product to the next without leaving the lane (FlashAttention-2).
+    // P = exp(S - m_i). Two neighbouring accumulators of S have the layout of one 16 x 16 operand, so P
+    // goes on to O += P V without leaving the lane (FlashAttention-2).
 #pragma unroll
     for (int k = 0; k < kBlockKv / 16; ++k) {
       uint32_t p_frag[4];

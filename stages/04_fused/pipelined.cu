@@ -1,7 +1,9 @@
 // pipelined: the next tile is copied while this one is used.
 //
 // Shared memory holds two tiles of K and V. K and V are commit groups of their own: Q K^T starts when K is
-// there, and V has until the softmax. Bound by the chain of one block: Q K^T, softmax, P V.
+// there, and V has until the softmax is done.
+//
+// Bound by the chain of one block: Q K^T, softmax, P V. Only the first tile's copy is still waited for.
 //
 // The step before: diff -u stages/04_fused/swizzled.cu stages/04_fused/pipelined.cu
 //
@@ -106,19 +108,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
   // Heads are numbered through the batch; y counts those that share a key/value head.
   const int kv_head = blockIdx.z, head = kv_head * gridDim.y + blockIdx.y;
 
-  const half* q_gmem = t.q + size_t(head) * p.seq_q * kHeadDim;
   const half* k_gmem = t.k + size_t(kv_head) * p.seq_kv * kHeadDim;
   const half* v_gmem = t.v + size_t(kv_head) * p.seq_kv * kHeadDim;
   half* o_gmem = t.o + size_t(head) * p.seq_q * kHeadDim;
   half* kv_smem = reinterpret_cast<half*>(dynamic_smem);  // [kStages][K, V][kBlockKv][kHeadDim]
   half* q_smem = kv_smem + 2 * kStages * kTileHalves;     // [kBlockQ][kHeadDim]
-  const auto copy_k = [&](int tile, int stage) {
-    half* k_smem = kv_smem + 2 * stage * kTileHalves;
-    copy_tile<kHeadDim, kBlockKv>(k_smem, k_gmem, tile * kBlockKv, p.seq_kv);
-  };
-  const auto copy_v = [&](int tile, int stage) {
-    half* v_smem = kv_smem + (2 * stage + 1) * kTileHalves;
-    copy_tile<kHeadDim, kBlockKv>(v_smem, v_gmem, tile * kBlockKv, p.seq_kv);
+  const auto copy = [&](const half* gmem, int tile, int place) {
+    copy_tile<kHeadDim, kBlockKv>(kv_smem + place * kTileHalves, gmem, tile * kBlockKv, p.seq_kv);
   };
 
   // No row of the block sees a key of the tiles after these.
@@ -127,13 +123,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
   const int visible_by_any = first_row < p.seq_q ? visible_keys(p, min(first_row + kWarpQ, p.seq_q) - 1) : 0;
   const int visible_by_all = visible_keys(p, first_row);
 
-  copy_tile<kHeadDim, kBlockQ>(q_smem, q_gmem, block_q, p.seq_q);
+  copy_tile<kHeadDim, kBlockQ>(q_smem, t.q + size_t(head) * p.seq_q * kHeadDim, block_q, p.seq_q);
   cp_async_commit_group();
 #pragma unroll
   for (int tile = 0; tile < kStages - 1; ++tile) {
-    if (tile < tiles) copy_k(tile, tile);
+    if (tile < tiles) copy(k_gmem, tile, 2 * tile);
     cp_async_commit_group();
-    if (tile < tiles) copy_v(tile, tile);
+    if (tile < tiles) copy(v_gmem, tile, 2 * tile + 1);
     cp_async_commit_group();
   }
 
@@ -150,17 +146,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
   float l_i[2] = {0.f, 0.f};          // sum of P so far, over the lane's own columns
   float m_i[2] = {kLowest, kLowest};  // largest score so far, scaled
 
-  int stage = 0;
-  for (int tile = 0; tile < tiles; ++tile) {
+  for (int stage = 0, tile = 0; tile < tiles; ++tile) {
     // [pipeline]
     // Groups were committed in the order K, V, tile after tile: all but the last so many are complete.
     cp_async_wait_group<2 * (kStages - 1) - 1>();
     __syncthreads();  // every thread's part of K is here, and no warp reads the tile before any more
     const int next = tile + kStages - 1;
     const int next_stage = stage == 0 ? kStages - 1 : stage - 1;
-    if (next < tiles) copy_k(next, next_stage);
+    if (next < tiles) copy(k_gmem, next, 2 * next_stage);
     cp_async_commit_group();
-    if (next < tiles) copy_v(next, next_stage);
+    if (next < tiles) copy(v_gmem, next, 2 * next_stage + 1);
     cp_async_commit_group();
     const half* k_smem = kv_smem + 2 * stage * kTileHalves;
     const half* v_smem = k_smem + kTileHalves;
@@ -168,7 +163,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
     // [pipeline]
 
     // [scores]
-    // S = Q K^T, for the warps of which any row sees a key of the tile.
+    // S = Q K^T, in warps with a row that sees a key of the tile.
     const int first_key = tile * kBlockKv;
     const bool any_visible = first_key < visible_by_any;
     float s_frag[kSTiles][4];
@@ -198,8 +193,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel
     raise_maximum(s_frag, o_frag, l_i, m_i);
 
     // [output]
-    // P = exp(S - m_i), O += P V. Two neighbouring 16 x 8 accumulators of S have the layout of one 16 x 16
-    // operand, so P goes from one product to the next without leaving the lane (FlashAttention-2).
+    // P = exp(S - m_i). Two neighbouring accumulators of S have the layout of one 16 x 16 operand, so P
+    // goes on to O += P V without leaving the lane (FlashAttention-2).
 #pragma unroll
     for (int k = 0; k < kBlockKv / 16; ++k) {
       uint32_t p_frag[4];
