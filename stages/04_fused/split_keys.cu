@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm) fused_kernel(Problem p
     cp_async_commit_group();
     if (next < tiles) copy(v_gmem, next, 2 * next_stage + 1);
     cp_async_commit_group();
-    const half* k_smem = kv_smem + 2 * stage * kTileHalves + warp_kv * kHeadDim;
+    const half* k_smem = kv_smem + (2 * stage * kBlockKv + warp_kv) * kHeadDim;
     const half* v_smem = k_smem + kTileHalves;
     stage = stage + 1 == kStages ? 0 : stage + 1;
     // [pipeline]
