@@ -8,47 +8,58 @@ using namespace attention;
 
 namespace {
 
-const Stage& this_stage() {
-  return *registry().front();
+// Every variant that the device can run, against float64.
+void check_all(const Problem& problem, const Inputs& inputs) {
+  const Device device = current_device();
+  const reference::Expected expected = reference::expect(problem, inputs);
+  Session session(problem, inputs);
+  int ran = 0;
+  for (const Variant& variant : registry().front()->variants) {
+    if (!check_support(variant, problem, device).ok) continue;
+    const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+    INFO(variant.name << " on " << describe(problem) << ": " << comparison.message);
+    CHECK(comparison.ok);
+    ++ran;
+  }
+  REQUIRE(ran > 0);
 }
 
 }  // namespace
 
-TEST_CASE("no variant needs a workspace") {
-  for (const Variant& variant : this_stage().variants) {
-    CAPTURE(variant.name);
-    CHECK(workspace_bytes(variant, Problem({.batch = 4, .heads = 16, .seq_q = 16384})) == 0);
-  }
-}
-
-TEST_CASE("every shape of block that `fitted` chooses is right") {
-  // So many heads that blocks of 128, 64 and 32 rows are chosen; rows that end within a block, a warp and a
-  // fragment.
-  const int sms = current_device().sm_count;
+TEST_CASE("rows and keys may end anywhere in blocks of 32, 64 and 128 rows and tiles of 64, 128 and 256 keys") {
   for (const int head_dim : {32, 64, 96, 128}) {
-    for (const Shape& shape :
-         {Shape{.heads = sms, .kv_heads = 1, .seq_q = 130, .seq_kv = 100, .head_dim = head_dim},
-          Shape{.heads = sms, .seq_q = 45, .seq_kv = 65, .head_dim = head_dim},
-          Shape{.heads = 4, .kv_heads = 2, .seq_q = 50, .seq_kv = 700, .head_dim = head_dim}}) {
+    for (const Shape& shape : {Shape{.heads = 2, .kv_heads = 1, .seq_q = 130, .seq_kv = 100},
+                               Shape{.heads = 1, .seq_q = 45, .seq_kv = 65},
+                               Shape{.heads = 4, .kv_heads = 2, .seq_q = 50, .seq_kv = 700}}) {
       for (const bool causal : {false, true}) {
         Shape masked = shape;
+        masked.head_dim = head_dim;
         masked.causal = causal;
         const Problem problem(masked);
-        const Inputs inputs = make_inputs(problem, Distribution::normal, 40 + head_dim);
-        const reference::Expected expected = reference::expect(problem, inputs);
-        Session session(problem, inputs);
-        const Comparison comparison =
-            compare(session.run(this_stage().default_variant()).o, expected.o, expected.tolerance);
-        INFO(describe(problem) << ": " << comparison.message);
-        CHECK(comparison.ok);
+        check_all(problem, make_inputs(problem, Distribution::normal, 40 + head_dim));
       }
     }
   }
 }
 
+TEST_CASE("a scale may be negative, zero or too small to count") {
+  // With masked scores, -inf, in the tile, rows that see no key, and Q in registers (64) and not (128).
+  for (const float scale : {-1.f, -0.125f, -1e-35f, 0.f, 1e-35f, 2.f}) {
+    for (const int head_dim : {64, 128}) {
+      const Problem problem({.heads = 2,
+                             .kv_heads = 1,
+                             .seq_q = 90,
+                             .seq_kv = 70,
+                             .head_dim = head_dim,
+                             .causal = true,
+                             .scale = scale});
+      check_all(problem, make_inputs(problem, Distribution::normal, 45));
+    }
+  }
+}
+
 TEST_CASE("a maximum that grows in small steps, and in one large one, is followed") {
-  // Scores rise along the keys: by less than the slack of the rescaling a tile, by more, and in the last tile
-  // only.
+  // Scores rise along the keys: by less than the slack of the rescaling per tile, by more, and by far more.
   for (const float rise : {0.01f, 0.2f, 3.f}) {
     const Problem problem({.heads = 1, .seq_q = 40, .seq_kv = 600, .scale = 1.f});
     Inputs inputs = make_inputs(problem, Distribution::normal, 50);
@@ -58,12 +69,17 @@ TEST_CASE("a maximum that grows in small steps, and in one large one, is followe
     }
     for (int key = 0; key < problem.seq_kv; ++key)
       inputs.k[key * problem.head_dim] = __float2half(rise * key);
-    const reference::Expected expected = reference::expect(problem, inputs);
-    Session session(problem, inputs);
-    for (const Variant& variant : this_stage().variants) {
-      const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
-      INFO(variant.name << ", rise " << rise << ": " << comparison.message);
-      CHECK(comparison.ok);
-    }
+    check_all(problem, inputs);
   }
+}
+
+TEST_CASE("split_keys is refused, in words, where a block's shared memory is too small") {
+  const Variant& split_keys = registry().front()->default_variant();
+  REQUIRE(split_keys.name == "split_keys");
+  Device device = current_device();
+  device.smem_per_block_bytes = 99 * 1024;  // sm_86 and sm_89
+  CHECK(split_keys.supports(Problem({.head_dim = 32}), device).ok);
+  const Support support = split_keys.supports(Problem(), device);
+  CHECK_FALSE(support.ok);
+  CHECK_THAT(support.reason, Catch::Contains("shared memory") && Catch::Contains(device.name));
 }

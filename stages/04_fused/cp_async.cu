@@ -1,0 +1,222 @@
+// cp_async: copies go from global to shared memory without passing through registers.
+//
+// cp.async copies 16 bytes per lane and runs on by itself; the thread waits for its own copies before the
+// barrier. No register holds the data on its way, and no store instruction is issued.
+//
+// Bound by bank conflicts, as before: each ldmatrix takes 32 wavefronts where 4 would do.
+//
+// The step before: diff -u stages/04_fused/fused.cu stages/04_fused/cp_async.cu
+//
+// How lanes hold matrices: attention/ptx.cuh. In a 16 x 8 accumulator, [0] and [1] are neighbours in row
+// lane_id / 4, [2] and [3] in row lane_id / 4 + 8; a row lies in the four lanes of a quad.
+#include <cuda_fp16.h>
+
+#include <bit>
+#include <cstdint>
+
+#include "attention/half_pair.cuh"
+#include "attention/indexing.cuh"
+#include "attention/launch.hpp"
+#include "attention/problem.hpp"
+#include "attention/ptx.cuh"
+#include "attention/stage.hpp"
+#include "attention/warp.cuh"
+#include "softmax.cuh"
+
+namespace attention::fused {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarpQ = 16;                       // query rows per warp
+constexpr int kBlockQ = kThreads / 32 * kWarpQ;  // query rows per block
+constexpr int kBlockKv = 64;                     // keys per tile
+constexpr int kChunkHalves = 8;  // 16 bytes: what a lane copies at once, and a row of an 8 x 8 matrix
+template <int kHeadDim>
+constexpr int kBlocksPerSm = kHeadDim <= 64 ? 3 : 2;  // what the registers must leave room for
+
+// [swizzle]
+// Where 16-byte chunk `chunk` of row `row` lies in a tile, in halves.
+template <int kHeadDim>
+__device__ inline int tile_offset(int row, int chunk) {
+  return row * kHeadDim + chunk * kChunkHalves;
+}
+// [swizzle]
+
+// [copy]
+// Copies rows first_row .. first_row + kRows of a [rows, kHeadDim] matrix into a tile. Rows past the end
+// become zeros: P is 0 there, but 0 times a NaN in memory that nobody wrote would not be.
+template <int kHeadDim, int kRows>
+__device__ inline void copy_tile(half* tile_smem, const half* gmem, int first_row, int rows) {
+  constexpr int kChunksPerRow = kHeadDim / kChunkHalves;
+  constexpr int kLanesPerRow = std::bit_ceil(unsigned(kChunksPerRow));  // 16 for the 12 chunks of head_dim 96
+  constexpr int kRowsAtOnce = kThreads / kLanesPerRow;
+  const int thread_row = threadIdx.x / kLanesPerRow;
+  const int chunk = threadIdx.x % kLanesPerRow;
+  if (kChunksPerRow < kLanesPerRow && chunk >= kChunksPerRow) return;
+  const half* source = gmem + size_t(first_row + thread_row) * kHeadDim + chunk * kChunkHalves;
+  half* target = tile_smem + tile_offset<kHeadDim>(thread_row, chunk);
+  const int rows_left = rows - first_row - thread_row;
+#pragma unroll
+  for (int row = 0; row < kRows; row += kRowsAtOnce) {
+    const int bytes = row < rows_left ? 16 : 0;  // the rest of the 16 are zeros
+    cp_async_16(target + row * kHeadDim, source + row * kHeadDim, bytes);
+  }
+}
+// [copy]
+
+// [online_softmax]
+// Raises m_i to the largest score so far. What o and l_i were summed under an older maximum is worth
+// exp(old - new) of what it was (Milakov and Gimelshein 2018, algorithm 3).
+template <int kSTiles, int kOTiles>
+__device__ inline void raise_maximum(const float (&s)[kSTiles][4], float (&o)[kOTiles][4], float (&l_i)[2],
+                                     float (&m_i)[2]) {
+  float m_new[2];
+  for (int h = 0; h < 2; ++h) {
+    float m = fmaxf(s[0][2 * h], s[0][2 * h + 1]);
+#pragma unroll
+    for (int n = 1; n < kSTiles; ++n) m = fmaxf(m, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
+    m_new[h] = fmaxf(m_i[h], warp_reduce_max<4>(m));
+  }
+  for (int h = 0; h < 2; ++h) {
+    const float correction = __expf(m_i[h] - m_new[h]);
+    m_i[h] = m_new[h];
+#pragma unroll
+    for (int n = 0; n < kOTiles; ++n) o[n][2 * h] *= correction, o[n][2 * h + 1] *= correction;
+    l_i[h] *= correction;
+  }
+}
+// [online_softmax]
+
+template <int kHeadDim>
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm<kHeadDim>) fused_kernel(Problem p, Tensors t) {
+  constexpr int kTileHalves = kBlockKv * kHeadDim;
+  constexpr int kKSteps = kHeadDim / 16;  // steps of Q K^T along head_dim
+  constexpr int kSTiles = kBlockKv / 8;   // 16 x 8 accumulators of S
+  constexpr int kOTiles = kHeadDim / 8;   // 16 x 8 accumulators of O
+
+  const int lane_id = threadIdx.x % 32;
+  // Broadcast from lane 0, so that the compiler knows it to be the same in the whole warp.
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);
+  const int warp_q = warp_id * kWarpQ;  // first row of the warp in the block's tile
+  // Last rows first: under a causal mask they see most keys, and long blocks must not start last.
+  const int block_q = (gridDim.x - 1 - blockIdx.x) * kBlockQ;
+  // Heads are numbered through the batch; y counts those that share a key/value head.
+  const int kv_head = blockIdx.z, head = kv_head * gridDim.y + blockIdx.y;
+
+  const half* k_gmem = t.k + size_t(kv_head) * p.seq_kv * kHeadDim;
+  const half* v_gmem = t.v + size_t(kv_head) * p.seq_kv * kHeadDim;
+  half* o_gmem = t.o + size_t(head) * p.seq_q * kHeadDim;
+  half* k_smem = reinterpret_cast<half*>(dynamic_smem);  // [kBlockKv][kHeadDim]
+  half* v_smem = k_smem + kTileHalves;                   // [kBlockKv][kHeadDim]
+  half* q_smem = v_smem + kTileHalves;                   // [kBlockQ][kHeadDim]
+
+  // No row of the block sees a key of the tiles after these.
+  const int tiles = (visible_keys(p, min(block_q + kBlockQ, p.seq_q) - 1) + kBlockKv - 1) / kBlockKv;
+  const int first_row = block_q + warp_q;
+  const int visible_by_any = first_row < p.seq_q ? visible_keys(p, min(first_row + kWarpQ, p.seq_q) - 1) : 0;
+  const int visible_by_all = visible_keys(p, first_row);
+
+  copy_tile<kHeadDim, kBlockQ>(q_smem, t.q + size_t(head) * p.seq_q * kHeadDim, block_q, p.seq_q);
+
+  // Where a lane points ldmatrix, in halves. Lane i gives row i % 16, chunk i / 16 of a 16 x 16 piece of Q or
+  // V. K's rows are columns of the operand: there the middle two groups of eight lanes trade places.
+  int qv_offset[kKSteps], k_offset[kKSteps];
+#pragma unroll
+  for (int k = 0; k < kKSteps; ++k) {
+    qv_offset[k] = tile_offset<kHeadDim>(lane_id % 16, 2 * k + lane_id / 16);
+    k_offset[k] = tile_offset<kHeadDim>(lane_id % 8 + lane_id / 16 * 8, 2 * k + lane_id / 8 % 2);
+  }
+
+  float o_frag[kOTiles][4] = {};
+  float l_i[2] = {0.f, 0.f};          // sum of P so far, over the lane's own columns
+  float m_i[2] = {kLowest, kLowest};  // largest score so far, scaled
+
+  for (int tile = 0; tile < tiles; ++tile) {
+    // [pipeline]
+    if (tile > 0) __syncthreads();  // WAR: other warps may still be reading the tile before
+    copy_tile<kHeadDim, kBlockKv>(k_smem, k_gmem, tile * kBlockKv, p.seq_kv);
+    copy_tile<kHeadDim, kBlockKv>(v_smem, v_gmem, tile * kBlockKv, p.seq_kv);
+    cp_async_commit_group();
+    cp_async_wait_group<0>();
+    __syncthreads();
+    // [pipeline]
+
+    // [scores]
+    // S = Q K^T, in warps with a row that sees a key of the tile.
+    const int first_key = tile * kBlockKv;
+    const bool any_visible = first_key < visible_by_any;
+    float s_frag[kSTiles][4];
+    if (any_visible) {
+      for (auto& s : s_frag) s[0] = s[1] = s[2] = s[3] = 0.f;
+#pragma unroll
+      for (int k = 0; k < kKSteps; ++k) {
+        uint32_t q_frag[4];
+        ldmatrix_x4(q_frag, q_smem + warp_q * kHeadDim + qv_offset[k]);
+#pragma unroll
+        for (int n = 0; n < kSTiles / 2; ++n) {
+          uint32_t k_frag[4];  // 16 keys x 16 columns
+          ldmatrix_x4(k_frag, k_smem + 16 * n * kHeadDim + k_offset[k]);
+          mma_m16n8k16(s_frag[2 * n], q_frag, {k_frag[0], k_frag[1]});
+          mma_m16n8k16(s_frag[2 * n + 1], q_frag, {k_frag[2], k_frag[3]});
+        }
+      }
+    }
+    // [scores]
+
+    if (!any_visible) continue;
+    for (auto& s : s_frag) s[0] *= p.scale, s[1] *= p.scale, s[2] *= p.scale, s[3] *= p.scale;
+    // Only tiles at the end of a row's keys have anything to mask.
+    if (first_key + kBlockKv > visible_by_all) mask_scores(p, s_frag, first_row, first_key);
+    raise_maximum(s_frag, o_frag, l_i, m_i);
+
+    // [output]
+    // P = exp(S - m_i). Two neighbouring accumulators of S have the layout of one 16 x 16 operand, so P
+    // goes on to O += P V without leaving the lane (FlashAttention-2).
+#pragma unroll
+    for (int k = 0; k < kBlockKv / 16; ++k) {
+      uint32_t p_frag[4];
+      for (int i = 0; i < 4; ++i) {
+        const int h = i % 2;
+        const float* s = &s_frag[2 * k + i / 2][2 * h];
+        const float p0 = __expf(s[0] - m_i[h]), p1 = __expf(s[1] - m_i[h]);
+        p_frag[i] = pack(p0, p1);
+        l_i[h] += p0 + p1;
+      }
+#pragma unroll
+      for (int n = 0; n < kOTiles / 2; ++n) {
+        uint32_t v_frag[4];  // 16 keys x 16 columns
+        ldmatrix_x4_trans(v_frag, v_smem + 16 * k * kHeadDim + qv_offset[n]);
+        mma_m16n8k16(o_frag[2 * n], p_frag, {v_frag[0], v_frag[1]});
+        mma_m16n8k16(o_frag[2 * n + 1], p_frag, {v_frag[2], v_frag[3]});
+      }
+    }
+    // [output]
+  }
+
+  cp_async_wait_all();  // if no row of the block sees a key, no one has waited for Q yet
+  for (int h = 0; h < 2; ++h) {
+    const int row = first_row + lane_id / 4 + 8 * h;
+    const float sum = warp_reduce_sum<4>(l_i[h]);
+    // A row that sees no key must yield zero, not 0 / 0.
+    const float inverse = visible_keys(p, row) > 0 ? 1.f / sum : 0.f;
+#pragma unroll
+    for (int n = 0; n < kOTiles; ++n) {
+      const uint32_t pair = pack(o_frag[n][2 * h] * inverse, o_frag[n][2 * h + 1] * inverse);
+      if (row < p.seq_q) {
+        *reinterpret_cast<uint32_t*>(o_gmem + size_t(row) * kHeadDim + 8 * n + lane_id % 4 * 2) = pair;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+cudaError_t cp_async(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
+  const dim3 grid(ceil_div(p.seq_q, kBlockQ), unsigned(p.heads / p.kv_heads), unsigned(p.batch * p.kv_heads));
+  return with_head_dim(p, [&](auto head_dim) {
+    constexpr size_t kSmemBytes = (kBlockQ + 2 * kBlockKv) * head_dim * sizeof(half);
+    return launch(fused_kernel<head_dim>, grid, dim3(kThreads), kSmemBytes, stream, p, t);
+  });
+}
+
+}  // namespace attention::fused
