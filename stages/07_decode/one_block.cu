@@ -52,9 +52,9 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(Problem p, Tensors 
   int first_key = key_group * kKeys;
   int keys = visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
   const int first_pass_key = first_key;
-  const int keys_of_all =
-      visible_keys(p, first_row + row_group * 16);                     // what every row of the warp sees, ...
-  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;  // ... if all its rows exist
+  // What every row of the warp sees, if all its rows exist.
+  const int keys_of_all = visible_keys(p, first_row + row_group * 16);
+  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;
 
   // [q_first]
   // Q first: its loads would queue after 128 KB of K and V.
@@ -179,8 +179,8 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(Problem p, Tensors 
 
 template <int kHeadDim>
 cudaError_t launch_decode(const Problem& p, const Tensors& t, cudaStream_t stream) {
-  return launch(decode_kernel<kHeadDim>, dim3(ceil_div(p.seq_q, kBlockQ), unsigned(p.batch * p.heads)),
-                dim3(kThreads), kSmemBytes<kHeadDim>, stream, p, t);
+  const dim3 grid(ceil_div(p.seq_q, kBlockQ), unsigned(p.batch * p.heads));
+  return launch(decode_kernel<kHeadDim>, grid, dim3(kThreads), kSmemBytes<kHeadDim>, stream, p, t);
 }
 
 }  // namespace

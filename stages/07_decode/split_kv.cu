@@ -25,8 +25,6 @@
 namespace attention::decode {
 namespace {
 
-constexpr int kCombineThreads = 128;
-
 // [parts]
 // How keys are split over blocks: part i has those of `passes` passes, from i * passes on. For row r of all
 // heads' rows it leaves its unnormalised output at o[i * rows + r], its maximum and sum at m_l[i * rows + r].
@@ -84,9 +82,9 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(Problem p, Tensors 
   int keys = visible_keys(p, min(first_row + kBlockQ, p.seq_q) - 1);  // of the block's row that sees most
   keys = min(keys, (part + 1) * part_keys);
   const int first_pass_key = first_key;
-  const int keys_of_all =
-      visible_keys(p, first_row + row_group * 16);                     // what every row of the warp sees, ...
-  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;  // ... if all its rows exist
+  // What every row of the warp sees, if all its rows exist.
+  const int keys_of_all = visible_keys(p, first_row + row_group * 16);
+  const bool whole_rows = first_row + row_group * 16 + 16 <= p.seq_q;
 
   // [q_first]
   // Q first: its loads would queue after 128 KB of K and V.
@@ -230,9 +228,8 @@ cudaError_t launch_decode(const Problem& p, const Tensors& t, void* workspace, c
   const cudaError_t status =
       launch(decode_kernel<kHeadDim>, grid, dim3(kThreads), kSmemBytes<kHeadDim>, stream, p, t, parts);
   if (status != cudaSuccess) return status;
-  const dim3 combine_grid(ceil_div(p.q_elements() / 4, kCombineThreads));
-  return launch(combine_kernel<kHeadDim>, combine_grid, dim3(kCombineThreads), 0, stream, parts,
-                p.q_elements() / kHeadDim, t.o);
+  return launch(combine_kernel<kHeadDim>, dim3(ceil_div(p.q_elements() / 4, kCombineThreads)),
+                dim3(kCombineThreads), 0, stream, parts, p.q_elements() / kHeadDim, t.o);
 }
 
 }  // namespace
@@ -242,9 +239,12 @@ cudaError_t split_kv(const Problem& p, const Tensors& t, void* workspace, cudaSt
                           : launch_decode<128>(p, t, workspace, stream);
 }
 
+int split_kv_parts(const Problem& p) {
+  return (p.head_dim == 64 ? parts_of<64>(p, nullptr) : parts_of<128>(p, nullptr)).count;
+}
+
 std::size_t split_kv_workspace_bytes(const Problem& p) {
-  const Parts parts = p.head_dim == 64 ? parts_of<64>(p, nullptr) : parts_of<128>(p, nullptr);
-  return parts.count * (p.q_elements() * sizeof(float) + p.q_elements() / p.head_dim * sizeof(float2));
+  return split_kv_parts(p) * (p.q_elements() / p.head_dim) * (p.head_dim * sizeof(float) + sizeof(float2));
 }
 
 }  // namespace attention::decode

@@ -16,7 +16,8 @@ inline constexpr int kKeyGroups = 4;  // groups of warps side by side in keys
 inline constexpr int kBlockQ = 16 * kRowGroups;
 inline constexpr int kThreads = 32 * kRowGroups * kKeyGroups;
 inline constexpr int kGroupThreads = 32 * kRowGroups;
-inline constexpr int kPartialPad = 8;  // floats: moves each row of partial results by eight banks
+inline constexpr int kCombineThreads = 128;  // of the kernel that merges parts
+inline constexpr int kPartialPad = 8;        // floats: moves each row of partial results by eight banks
 
 // Keys that one group holds at a time. 128 keys of scores are 64 registers per thread. With head_dim 128 the
 // outputs take 64 more, and 64 keys keep the block's K and V within 128 KB.
