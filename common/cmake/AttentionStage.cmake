@@ -1,5 +1,5 @@
-# attention_stage(NAMESPACE <name> [KERNELS <stem>...] [HOPPER <stem>...] [CHOOSES_FROM <stage>...]): everything that a
-# stage's folder makes:
+# attention_stage(NAMESPACE <name> [KERNELS <stem>...] [HOPPER <stem>...] [SOURCES <file>...] [CHOOSES_FROM <stage>...]):
+# everything that a stage's folder makes:
 #   kernels_<stage>_<stem>   the device code of <stem>.cu, a library of its own; one file a variant
 #   traced_<stage>           on the emulated device, the same with every access to memory reported
 #   <stage>                  its program, bin/<stage>
@@ -10,15 +10,16 @@
 #
 # HOPPER names the CUDA sources that include attention/hopper.cuh. A GPU build compiles them for sm_90a alone, whatever
 # else it is for; the stage's `supports` refuses other GPUs in words.
+# SOURCES names host code beside stage.cpp.
 # CHOOSES_FROM names stages whose variants this one calls.
 
 function(attention_stage)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "KERNELS;HOPPER;CHOOSES_FROM")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAMESPACE" "KERNELS;HOPPER;SOURCES;CHOOSES_FROM")
   get_filename_component(stage ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set_property(GLOBAL APPEND PROPERTY attention_stages ${stage})
   set_property(GLOBAL APPEND PROPERTY attention_namespaces ${arg_NAMESPACE})
 
-  add_library(stage_${stage} STATIC stage.cpp)
+  add_library(stage_${stage} STATIC stage.cpp ${arg_SOURCES})
   target_link_libraries(stage_${stage} PUBLIC attention_harness)
   set(cuda_sources "")
   foreach(stem IN LISTS arg_KERNELS arg_HOPPER)

@@ -1,0 +1,152 @@
+// tma_pipeline: large shapes. A block has 192 query rows, 64 for each of three warpgroups, and walks over the
+// keys from the last tile to the first: S = Q K^T by wgmma from shared memory, online softmax in registers,
+// O += P V by wgmma with P still in registers. TMA fills a ring of tiles of K and V ahead of their use. One
+// thread issues its loads, between its own work.
+//
+// Bound by waiting: a warpgroup multiplies, then takes exponentials, then multiplies again, and the thread
+// that loads waits for every warp to release a slot while its own warpgroup waits for it.
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "attention/hopper.cuh"
+#include "attention/launch.hpp"
+#include "attention/problem.hpp"
+#include "attention/stage.hpp"
+#include "attention/warp.cuh"
+#include "order.cuh"
+#include "products.cuh"
+#include "ring.cuh"
+#include "softmax.cuh"
+#include "store.cuh"
+#include "tile.cuh"
+
+namespace attention::long_rows {
+namespace {
+
+// [smem]
+// The block's shared memory: tiles first, each at a multiple of 1024 bytes.
+template <typename T>
+struct Smem {
+  alignas(1024) unsigned char q[T::kQBytes];
+  alignas(1024) unsigned char k[T::kStages][T::kKvBytes];
+  alignas(1024) unsigned char v[T::kStages][T::kKvBytes];
+  alignas(1024) unsigned char o[T::kQBytes];
+  Mbarrier q_full;
+  Mbarrier k_full[T::kStages], k_empty[T::kStages];
+  Mbarrier v_full[T::kStages], v_empty[T::kStages];
+};
+// [smem]
+
+template <typename T>
+constexpr int kThreads = T::kConsumerThreads;
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads<T>, 1)
+    long_kernel(Problem p, Order order, const __grid_constant__ Maps maps) {
+  auto& smem = *reinterpret_cast<Smem<T>*>(dynamic_smem);
+  const int lane_id = threadIdx.x % 32;
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);  // visibly the same in all lanes
+  const int group = warp_id / 4;
+
+  if (threadIdx.x == 0) {
+    mbarrier_init(&smem.q_full, 1);
+    for (int slot = 0; slot < T::kStages; ++slot) {
+      mbarrier_init(&smem.k_full[slot], 1);
+      mbarrier_init(&smem.v_full[slot], 1);
+      mbarrier_init(&smem.k_empty[slot], 4 * T::kGroups);  // one arrival of each consumer warp
+      mbarrier_init(&smem.v_empty[slot], 4 * T::kGroups);
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+
+  const Item item = item_of<T>(p, order, blockIdx.x);
+  const Ring<T, Smem<T>> ring{smem, maps.k, maps.v};
+
+  // [loads]
+  // One thread loads Q and fills the ring. Later it loads a tile whenever its slot has become free.
+  const bool loads = threadIdx.x == 0;
+  if (loads) {
+    mbarrier_arrive_expect_tx(&smem.q_full, T::kQBytes);
+    tma_load(smem.q, &maps.q, 0, item.first_row, item.head, &smem.q_full);
+    for (int n = 0; n < min(T::kStages, item.tiles); ++n) {
+      ring.load_k(n, item, item.tiles - 1 - n);
+      ring.load_v(n, item, item.tiles - 1 - n);
+    }
+  }
+  // [loads]
+
+  const int group_thread = threadIdx.x % kGroupThreads;
+  const int thread_row = group_thread / 32 * 16 + lane_id / 4;  // of the warpgroup's 64; the other is 8 below
+  const bool one_of_warp = lane_id == 0, one_of_group = group_thread == 0;
+  const Scale scale(p);
+  float s[T::kBlockKv / 2];
+  std::uint32_t p_frag[T::kBlockKv / 16][4];
+  float o[T::kHeadDim / 2] = {};
+  mbarrier_wait(&smem.q_full, 0);
+  RowState rows = start_rows<T>(p, item.first_row + group * kGroupQ, thread_row);
+  int tile = item.tiles - 1;  // the last of the keys first
+  int n = 0;                  // tiles that this warp is done with
+
+  // [steps]
+  const auto wait_k = [&](int number) {
+    mbarrier_wait(&smem.k_full[number % T::kStages], number / T::kStages % 2);
+  };
+  const auto wait_v = [&](int number) {
+    mbarrier_wait(&smem.v_full[number % T::kStages], number / T::kStages % 2);
+  };
+  const auto scores_of = [&](int number) {
+    start_scores<T>(s, smem.q + group * kGroupQ * kPanelRowBytes, smem.k[number % T::kStages]);
+  };
+  // Once S is there: this warp reads the tile of K no more.
+  const auto release_k = [&](int number) {
+    if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
+  };
+  const auto release_v = [&](int number) {
+    if (one_of_warp) mbarrier_arrive(&smem.v_empty[number % T::kStages]);
+  };
+  // [steps]
+
+  // [in_order]
+  for (; tile >= 0; --tile, ++n) {
+    wait_k(n);
+    scores_of(n);
+    wgmma_wait_group<0>(s);
+    release_k(n);
+    if (softmax<T>(s, tile, rows, scale)) multiply(o, rows.correction);
+    to_half<T>(p_frag, s);
+    wait_v(n);
+    start_output<T>(o, p_frag, smem.v[n % T::kStages]);
+    wgmma_wait_group<0>(o);
+    release_v(n);
+    if (loads && tile >= T::kStages) {
+      ring.load_k(n + T::kStages, item, tile - T::kStages);
+      ring.load_v(n + T::kStages, item, tile - T::kStages);
+    }
+  }
+  // [in_order]
+  store<T>(o, rows.l_i, smem.o, maps.o, item, group, thread_row);
+  if (one_of_group) cp_async_bulk_wait_group_read<0>();
+}
+
+// [launch]
+template <typename T>
+cudaError_t launch_long(const Problem& p, const Tensors& t, cudaStream_t stream) {
+  Maps maps;
+  const cudaError_t status = make_maps<T>(&maps, p, t);
+  const Order order = order_of<T>(p);
+  if (status != cudaSuccess) return status;
+  return launch(long_kernel<T>, dim3(unsigned(order.items)), dim3(kThreads<T>), sizeof(Smem<T>), stream, p,
+                order, maps);
+}
+// [launch]
+
+}  // namespace
+
+cudaError_t tma_pipeline(const Problem& p, const Tensors& t, void*, cudaStream_t stream) {
+  return p.head_dim == 64 ? launch_long<LongTile<64>>(p, t, stream)
+                          : launch_long<LongTile<128>>(p, t, stream);
+}
+
+}  // namespace attention::long_rows
