@@ -4,18 +4,18 @@
 (() => {
   const {results, runs} = window.attentionData;
   const colors = ['#4c78c8', '#2a9d74', '#d9902f', '#c0559b', '#7a8f2e', '#b5533c', '#5aa9c9', '#8d6cc9'];
-  const rivalColors = {flash: '#a05195', mem_efficient: '#8a8f98', cudnn: '#d1495b', math: '#b08d57'};
+  const libraryColors = {flash: '#a05195', mem_efficient: '#8a8f98', cudnn: '#d1495b', math: '#b08d57'};
   const hidden = new Set();  // groups: stages, and "pytorch"
   const charts = {};
 
   // ---- data -------------------------------------------------------------------------------------------------------
 
   const rows = results.flatMap((result, file) => result.rows.map(row => ({...row, file})));
-  const isContestant = row => row.kind === 'stage' || row.kind === 'rival';
+  const isContestant = row => row.kind === 'stage' || row.kind === 'library';
   const groups = [...new Set(rows.filter(isContestant).map(row => row.who))].sort();
   const seriesName = row => row.who === 'pytorch' ? row.variant : `${row.who}/${row.variant}`;
-  const color = row => row.kind === 'rival'
-    ? rivalColors[row.variant] || '#888888'
+  const color = row => row.kind === 'library'
+    ? libraryColors[row.variant] || '#888888'
     : colors[groups.filter(group => group !== 'pytorch').indexOf(row.who) % colors.length];
   const several = results.length > 1;
   const fileName = file => results[file].label;
@@ -33,8 +33,8 @@
     .filter(name => unique(rows.filter(row => isContestant(row) && family(row) === name).map(row => row.seq_q)).length > 1);
   const choice = {shape: ladderShapes[0], mode: modes[0], family: families[0]};
 
-  const bestRival = (file, shape, mode) => rows
-    .filter(row => row.kind === 'rival' && row.file === file && row.shape === shape && row.mode === mode)
+  const bestLibrary = (file, shape, mode) => rows
+    .filter(row => row.kind === 'library' && row.file === file && row.shape === shape && row.mode === mode)
     .reduce((best, row) => !best || row.us < best.us ? row : best, null);
   const ceiling = (file, variant) => rows.find(row => row.kind === 'ceiling' && row.file === file && row.variant === variant);
   const floor = (file, mode) => rows.find(row => row.kind === 'floor' && row.file === file && row.mode === mode);
@@ -162,10 +162,10 @@
 
   function marksOfLadder() {
     return results.flatMap((_, file) => {
-      const rivals = hidden.has('pytorch') ? [] : rows.filter(row => row.kind === 'rival' && row.file === file &&
+      const libraries = hidden.has('pytorch') ? [] : rows.filter(row => row.kind === 'library' && row.file === file &&
         row.shape === choice.shape && row.mode === choice.mode);
       const empty = floor(file, choice.mode);
-      return [...rivals, ...(empty ? [empty] : [])].map(row => ({
+      return [...libraries, ...(empty ? [empty] : [])].map(row => ({
         value: row.us, color: row.kind === 'floor' ? css('--faint') : color(row),
         label: `${row.kind === 'floor' ? 'launch floor' : row.variant} ${digits(row.us)}${suffix(file)}`}));
     });
@@ -242,7 +242,7 @@
       return {label: seriesName(row) + suffix(row.file), rows: points,
               data: points.map(point => ({x: point.seq_q, y: value(point)})),
               borderColor: color(row), backgroundColor: color(row), borderWidth: 2, pointRadius: 3,
-              borderDash: row.file ? [6, 3] : [], pointStyle: row.kind === 'rival' ? 'triangle' : 'circle'};
+              borderDash: row.file ? [6, 3] : [], pointStyle: row.kind === 'library' ? 'triangle' : 'circle'};
     }).filter(set => set.data.length > 1);
     return {datasets, seqs: unique(own.map(row => row.seq_q)).sort((a, b) => a - b),
             found: datasets.flatMap(set => set.rows)};
@@ -286,7 +286,7 @@
       return {label: found[0].who + suffix(found[0].file), rows: found, showLine: false, pointRadius: 4,
               data: found.map(row => ({x: row.flop / row.bytes, y: row.tflops})),
               backgroundColor: found.map(row => withAlpha(color(row), 0.8)), borderColor: color(found[0]),
-              pointStyle: found[0].kind === 'rival' ? 'triangle' : found[0].file ? 'rect' : 'circle'};
+              pointStyle: found[0].kind === 'library' ? 'triangle' : found[0].file ? 'rect' : 'circle'};
     });
     const intensities = own.map(row => row.flop / row.bytes);
     const from = Math.min(...intensities) / 4, to = Math.max(...intensities) * 1.5;
@@ -314,7 +314,7 @@
 
   function drawRatio() {
     const own = rows.filter(row => row.kind === 'stage' && shown(row) && row.mode === choice.mode)
-      .map(row => ({row, rival: bestRival(row.file, row.shape, row.mode)})).filter(pair => pair.rival);
+      .map(row => ({row, library: bestLibrary(row.file, row.shape, row.mode)})).filter(pair => pair.library);
     const shapes = unique(own.map(pair => pair.row.shape));
     const keys = unique(own.map(pair => `${pair.row.file} ${pair.row.who}`));
     // A stage's fastest variant on each shape.
@@ -322,7 +322,7 @@
       const found = shapes.map(shape => own.filter(pair => `${pair.row.file} ${pair.row.who}` === key &&
         pair.row.shape === shape).reduce((best, pair) => !best || pair.row.us < best.row.us ? pair : best, null));
       const {row} = found.find(Boolean);
-      return {label: row.who + suffix(row.file), pairs: found, data: found.map(pair => pair && pair.rival.us / pair.row.us),
+      return {label: row.who + suffix(row.file), pairs: found, data: found.map(pair => pair && pair.library.us / pair.row.us),
               borderColor: color(row), backgroundColor: color(row), borderWidth: 2, pointRadius: 4, spanGaps: false,
               borderDash: row.file ? [6, 3] : []};
     });
@@ -331,32 +331,32 @@
       options: withLegend(options(
         {x: axis('', 'category', {title: {display: false}, ticks: {color: css('--faint'), autoSkip: false, maxRotation: 90,
                                                                   font: {size: 10}}}),
-         y: axis('best rival\'s time / ours', 'logarithmic', {suggestedMax: 1.3})},
+         y: axis('best library\'s time / ours', 'logarithmic', {suggestedMax: 1.3})},
         item => {
-          const {row, rival} = item.dataset.pairs[item.dataIndex];
-          return `${seriesName(row)}: ${digits(rival.us / row.us)} of ${rival.variant} (${digits(row.us)} against ` +
-            `${digits(rival.us)} us)${suffix(row.file)}`;
+          const {row, library} = item.dataset.pairs[item.dataIndex];
+          return `${seriesName(row)}: ${digits(library.us / row.us)} of ${library.variant} (${digits(row.us)} against ` +
+            `${digits(library.us)} us)${suffix(row.file)}`;
         })),
-      plugins: [lines('y', [{value: 1, color: css('--faint'), label: 'as fast as the best rival'}])]},
-      ['variant', 'shape', 'us', 'best rival', 'its us', 'its us / ours', 'results'],
-      pairs.map(({row, rival}) => [seriesName(row), row.shape, row.us, rival.variant, rival.us, rival.us / row.us,
+      plugins: [lines('y', [{value: 1, color: css('--faint'), label: 'as fast as the best library'}])]},
+      ['variant', 'shape', 'us', 'best library', 'its us', 'its us / ours', 'results'],
+      pairs.map(({row, library}) => [seriesName(row), row.shape, row.us, library.variant, library.us, library.us / row.us,
                                    fileName(row.file)]));
   }
 
   function makePlaces() {
-    place('ladder', 'The ladder', 'One bar a variant in teaching order, with its range from p10 to p90. Dashed: the rivals, and an ' +
+    place('ladder', 'The ladder', 'One bar a variant in teaching order, with its range from p10 to p90. Dashed: the libraries, and an ' +
       'empty kernel launched the same way.');
     place('waterfall', 'What each idea bought', 'From the time of the variant before to its own; green is faster, red slower.');
     if (families.length) {
-      place('times', 'Time against sequence length', 'Mode chain. Every stage\'s default variant and the rivals.');
+      place('times', 'Time against sequence length', 'Mode chain. Every stage\'s default variant and the libraries.');
       place('rates', 'TFLOP/s against sequence length', 'FLOP: 4 x head_dim for each pair of query and key that the mask lets through. The ceiling is a large matrix product of ' +
         'the same library in the same run.');
     }
     place('roofline', 'Roofline', 'Mode chain. The roof is what a copy and a large matrix product reached in the same run. Points far ' +
       'under it are bound by latency or by what a kernel does besides.');
-    if (rows.some(row => row.kind === 'rival')) {
-      place('ratio', 'Against the best rival', 'The best rival\'s time over that of a stage\'s fastest variant: above 1 is faster ' +
-        'than PyTorch\'s best back end.');
+    if (rows.some(row => row.kind === 'library')) {
+      place('ratio', 'Against the best library', 'The best library\'s time over that of a stage\'s fastest variant: above 1 is faster ' +
+        'than the best library that PyTorch calls.');
     }
   }
 
@@ -370,7 +370,7 @@
       drawRates();
     }
     drawRoofline();
-    if (rows.some(row => row.kind === 'rival')) drawRatio();
+    if (rows.some(row => row.kind === 'library')) drawRatio();
   }
 
   // ---- what is not a chart ----------------------------------------------------------------------------------------
@@ -381,8 +381,8 @@
       about.append(element('div', {className: 'file'},
         element('strong', {textContent: `${facts.gpu}${several ? ` (${label})` : ''}`}),
         ` - recorded ${facts.date.slice(0, 10)} at commit ${facts.commit.slice(0, 12)}` +
-        `${facts.dirty === 'true' ? ' with changes' : ''}; driver ${facts.driver}, CUDA ${facts.cuda}; rivals: ` +
-        `${facts.rivals}; before: ${facts.state_before}; after: ${facts.state_after}; ${file}: ${facts.command}`));
+        `${facts.dirty === 'true' ? ' with changes' : ''}; driver ${facts.driver}, CUDA ${facts.cuda}; libraries: ` +
+        `${facts.libraries}; before: ${facts.state_before}; after: ${facts.state_after}; ${file}: ${facts.command}`));
     }
   }
 
