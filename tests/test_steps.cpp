@@ -1,4 +1,4 @@
-// Does every variant's file differ from the one before by its idea alone? Prints the counts, a line per variant.
+// Every variant's file must differ from the one before by its idea alone. Prints the counts per variant.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
