@@ -76,8 +76,8 @@ class HeadAttention {
         scores_(problem.seq_kv),
         sums_(problem.head_dim) {}
 
-  /// Converts K and V of key/value head `kv_head`, counted over the whole batch, unless they are loaded
-  /// already.
+  /// Converts K and V of key/value head `kv_head`, counted
+  /// over the whole batch, unless they are loaded already.
   void load(std::size_t kv_head) {
     if (kv_head == kv_head_) return;
     kv_head_ = kv_head;
@@ -153,8 +153,8 @@ std::vector<typename Rounding::Output> compute(const Problem& problem, const Inp
   check_sizes(problem, inputs);
   std::vector<typename Rounding::Output> o(problem.q_elements());
 
-  // The query heads of one key/value head are adjacent in memory: group * seq_q rows that read the same K and
-  // V.
+  // The query heads of one key/value head are adjacent in
+  // memory: group * seq_q rows that read the same K and V.
   const std::size_t group_rows = std::size_t(problem.heads / problem.kv_heads) * problem.seq_q;
   const std::size_t group_tasks = (group_rows + kRowsPerTask - 1) / kRowsPerTask;
   const std::size_t kv_heads = std::size_t(problem.batch) * problem.kv_heads;

@@ -21,10 +21,10 @@ unsigned all_cores();
 /// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<double> attention(const Problem& problem, const Inputs& inputs, unsigned threads = all_cores());
 
-/// The same, unfused, as a careful FP16 implementation computes it: products accumulated in float, scaled
-/// scores rounded to half, softmax in float, probabilities rounded to half, output rounded to half. Its error
-/// sets the tolerance, as in flash-attention's own tests (Dao-AILab/flash-attention,
-/// tests/test_flash_attn.py).
+/// The same, unfused, as a careful FP16 implementation computes it: products
+/// accumulated in float, scaled scores rounded to half, softmax in float, probabilities
+/// rounded to half, output rounded to half. Its error sets the tolerance, as in
+/// flash-attention's own tests (Dao-AILab/flash-attention, tests/test_flash_attn.py).
 /// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs);
 

@@ -137,8 +137,8 @@ Comparison check(const Problem& problem, const reference::Expected& expected, co
 }  // namespace
 
 TEST_CASE("A case small enough to do by hand") {
-  // One query, two keys: scores ln 3 and 0 give probabilities 3/4 and 1/4 (ln 3 rounded to
-  // half: 1.0986328125).
+  // One query, two keys: scores ln 3 and 0 give probabilities
+  // 3/4 and 1/4 (ln 3 rounded to half: 1.0986328125).
   const Problem problem({.heads = 1, .seq_q = 1, .seq_kv = 2, .head_dim = 2, .scale = 1.0f});
   const Inputs inputs = {halves({1, 0}), halves({1.0986328125, 5, 0, 7}), halves({4, -8, 8, 0})};
   const std::vector<double> o = reference::attention(problem, inputs);
@@ -516,8 +516,8 @@ TEST_CASE("The result does not depend on which thread computed which rows") {
 
 namespace {
 
-/// What cannot be read from the shapes of a golden case's files; the names are those of
-/// golden/make_golden.py.
+/// What cannot be read from the shapes of a golden case's
+/// files; the names are those of golden/make_golden.py.
 struct GoldenCase {
   std::string name;
   bool causal = false;

@@ -1,4 +1,5 @@
 // Results files, and the names, tables and pages made of them.
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -73,9 +74,8 @@ struct Run {
 
 Run run(const std::string& program_and_arguments) {
   const Scratch scratch;
-  const std::string command = ATTENTION_BIN_DIR "/" + program_and_arguments + " >" +
-                              (scratch.path / "out").string() + " 2>" + (scratch.path / "err").string() +
-                              " </dev/null";
+  const std::string command = fmt::format("{}/{} >{out}/out 2>{out}/err </dev/null", ATTENTION_BIN_DIR,
+                                          program_and_arguments, fmt::arg("out", scratch.path.string()));
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(scratch.path / "out"),
           read_text(scratch.path / "err")};
@@ -97,7 +97,7 @@ void make_repository(const std::filesystem::path& root, const Json& results) {
 
 }  // namespace
 
-TEST_CASE("the table of large shapes has a column a length and says how far ours are ahead") {
+TEST_CASE("the table of large shapes has a column per length and compares our best with the best library") {
   const Results results = parse_results(
       file({row("04_fused/fitted/B1_H8_S512_D64/chain", 5), row("pytorch/cudnn/B2_H32_S8192_D64/chain", 300),
             row("04_fused/fitted/B2_H32_S8192_D64/chain", 400),

@@ -45,9 +45,9 @@ struct Options {
   std::string out;  // Google Benchmark's option; complete_context() rewrites the file
 };
 
-// A problem, its inputs and their verifier. Benchmarks of one problem follow one another, so only one is
-// kept. Problems with as many elements have the same inputs: the generator fills tensors in order, whatever
-// their shape.
+// A problem, its inputs and their verifier. Benchmarks of one problem follow
+// one another, so only one is kept. Problems with as many elements have the
+// same inputs: the generator fills tensors in order, whatever their shape.
 struct Bed {
   Problem problem;
   std::shared_ptr<const Inputs> inputs;
@@ -287,7 +287,7 @@ void Bench::run_matrix_product(benchmark::State& state) {
   const Timing timing = time_ceiling([&](cudaStream_t stream) { product->enqueue(stream); });
   report(state, timing);
   state.counters["TFLOP/s"] = 2.0 * kSize * kSize * kSize / timing.median_us * 1e-6;
-  state.SetLabel("half matrices from the library that PyTorch calls");
+  state.SetLabel("half matrices, by cuBLAS through PyTorch");
 }
 
 void Bench::run_library(benchmark::State& state, const libraries::Library& library, const Problem& problem,

@@ -8,16 +8,16 @@
 
 #include "attention/timing.hpp"
 
-// Facts about a GPU that the emulated device does not have. CMake compiles gpu_facts_gpu.cpp or
-// gpu_facts_emulated.cpp.
+// Facts about a GPU that the emulated device does not have.
+// CMake compiles gpu_facts_gpu.cpp or gpu_facts_emulated.cpp.
 namespace attention::bench {
 
 struct LaunchGrid {
   dim3 grid, block;
 };
 
-/// The grid and block of each kernel that one call launches, in the order of capture; found by capturing the
-/// call.
+/// The grid and block of each kernel that one call launches,
+/// in the order of capture; found by capturing the call.
 /// @throws CudaError
 std::vector<LaunchGrid> launch_grids(const Enqueue& call);
 

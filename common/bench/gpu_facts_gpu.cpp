@@ -9,8 +9,8 @@
 namespace attention::bench {
 namespace {
 
-// What nvidia-smi prints for these fields of the current device; empty where it does not answer. It only
-// reads.
+// What nvidia-smi prints for these fields of the current
+// device; empty where it does not answer. It only reads.
 std::string nvidia_smi(const std::string& fields) {
   int device = 0;
   char bus_id[32] = "";

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kModes = {"chain", "single", "cold", "streams"};
 
-// Takes "H8" or "H8-2" off the front of `text`: a letter, then one number or two. False where it begins
-// otherwise.
+// Takes "H8" or "H8-2" off the front of `text`: a letter,
+// then one number or two. False where it begins otherwise.
 bool read_sizes(std::string_view& text, char letter, char separator, int& first, std::optional<int>& second) {
   const auto read_number = [&](int& number) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

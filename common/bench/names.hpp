@@ -21,8 +21,8 @@ std::string_view name(Mode mode);
 /// "_causal" at the end. The scale is always the usual one.
 std::string shape_name(const Problem& problem);
 
-/// The problem with this shape_name(). @throws InvalidInput with the form that is expected, or as Problem
-/// does.
+/// The problem with this shape_name(). @throws InvalidInput
+/// with the form that is expected, or as Problem does.
 Problem parse_shape(std::string_view shape);
 
 /// Bytes that any implementation must move: Q, K and V read once, O written once, in half.

@@ -32,8 +32,8 @@ const char* word(Kind kind) {
   return "";
 }
 
-// A label for each file: the chip's name where these differ, else chip and commit where those do, else the
-// file's name.
+// A label for each file: the chip's name where these differ,
+// else chip and commit where those do, else the file's name.
 std::vector<std::string> labels(const std::vector<Results>& all) {
   const auto all_differ = [](const std::vector<std::string>& names) {
     return std::set<std::string>(names.begin(), names.end()).size() == names.size();

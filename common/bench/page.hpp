@@ -11,9 +11,9 @@ namespace attention::bench {
 /// True for what a stage's program writes with `--json`, false for benchmark results.
 bool is_run(const nlohmann::ordered_json& json);
 
-/// What the page shows of a run: the problem, the device, and for each variant its verdict and error, its
-/// time if any and the emulated device's counters if any. @throws InvalidInput naming the file where a field
-/// is missing.
+/// What the page shows of a run: the problem, the device, and for each variant
+/// its verdict and error, its time if any and the emulated device's counters
+/// if any. @throws InvalidInput naming the file where a field is missing.
 nlohmann::ordered_json page_data_of_run(const nlohmann::ordered_json& run, const std::string& file);
 
 /// What the page shows of a results file; `label` distinguishes it from others on the page.

@@ -10,8 +10,8 @@
 #include "attention/problem.hpp"
 #include "names.hpp"
 
-// Results files: Google Benchmark's JSON, as `bench` writes it, or as Google's tools have merged several of
-// them.
+// Results files: Google Benchmark's JSON, as `bench` writes
+// it, or as Google's tools have merged several of them.
 namespace attention::bench {
 
 enum class Kind { stage, library, floor, ceiling };
@@ -49,13 +49,13 @@ struct Results {
 
 /// Takes results from a parsed file; `file` is its name. Where a benchmark was repeated, the repetition with
 /// the middle time counts.
-/// @throws InvalidInput, one line that names the file, where it is not from `bench` (no benchmarks, no GPU in
-///   the context, a name of another form, counters missing), mixes units of time, or has a time that is not a
-///   positive number.
+/// @throws InvalidInput, one line that names the file, where it is not from `bench`
+///   (no benchmarks, no GPU in the context, a name of another form, counters
+///   missing), mixes units of time, or has a time that is not a positive number.
 Results parse_results(const nlohmann::ordered_json& json, const std::string& file);
 
-/// Reads a results file. @throws InvalidInput where it is missing or is not JSON, and as parse_results()
-/// does.
+/// Reads a results file. @throws InvalidInput where it is
+/// missing or is not JSON, and as parse_results() does.
 Results read_results(const std::filesystem::path& path);
 
 /// Reads every *.json of a folder, in the order of their names; none where there is no folder.

@@ -80,8 +80,8 @@ std::string time_or_dash(const Measurement* measurement) {
   return measurement ? digits(measurement->median_us) : "-";
 }
 
-// Cells that every table of variants has: median, spread, speed-up over the row before, rate, share of the
-// best library.
+// Cells that every table of variants has: median, spread,
+// speed-up over the row before, rate, share of the best library.
 std::vector<std::string> numbers(const Measurement& now, const Measurement* before,
                                  const Measurement* library) {
   return {digits(now.median_us), fmt::format("{} - {}", digits(now.p10_us), digits(now.p90_us)),
@@ -184,8 +184,8 @@ std::string shapes_table(const Results& results) {
   return text;
 }
 
-// Rates at 16384 tokens of 2048 channels: one column per length, unmasked and causal, one row per variant or
-// library.
+// Rates at 16384 tokens of 2048 channels: one column per
+// length, unmasked and causal, one row per variant or library.
 std::string large_table(const Results& results) {
   std::string text;
   for (const int head_dim : {64, 128}) {

@@ -25,8 +25,8 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
 /// Commands for gnuplot that draw the ladder of one results file as SVG on standard output.
 std::string ladder_plot(const Results& results);
 
-/// A comment for the SVG with a hash of ladder_plot(): it shows that a picture is of older results without
-/// drawing it.
+/// A comment for the SVG with a hash of ladder_plot(): it shows
+/// that a picture is of older results without drawing it.
 std::string ladder_mark(const Results& results);
 
 /// A file of the repository and what it should contain. A picture is compared by its mark alone, because

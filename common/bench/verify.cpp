@@ -37,8 +37,8 @@ Verifier::Verifier(const Problem& problem, const Inputs& inputs, std::size_t lar
   }
 }
 
-// The rows of a sample become a problem of their own; a causal one ends at the last key that the last row
-// sees.
+// The rows of a sample become a problem of their own; a
+// causal one ends at the last key that the last row sees.
 void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head, int first_row, int rows) {
   const int keys = problem.causal ? first_row + rows + problem.seq_kv - problem.seq_q : problem.seq_kv;
   if (keys < 1) return;

@@ -244,7 +244,8 @@ ExitCode run(int argc, char** argv) {
       files ? std::move(files->inputs) : make_inputs(problem, Distribution::normal, options.seed);
 
   fmt::print("{} on {}\n", describe(problem), device.name);
-  if (device.emulated) fmt::print("The emulated device checks results and counts events; it does not time.\n");
+  if (device.emulated)
+    fmt::print("The emulated device checks results and counts events; it does not time.\n");
   fmt::print("\n");
   std::optional<reference::Expected> expected;
   if (options.check) {

@@ -16,7 +16,8 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
   app.add_flag("--list", options.list, "List the variants and the idea of each");
   if (several_stages)
     app.add_option("--stage", options.stages, "Run this stage only; may be given several times");
-  app.add_option("--variant", options.variant, "Run one variant, or all [all; with --out the last]")->type_name("NAME|all");
+  app.add_option("--variant", options.variant, "Run one variant, or all [all; with --out the last]")
+      ->type_name("NAME|all");
 
   const std::string shape_group = "Shape (the defaults are the headline shape)";
   std::vector<CLI::Option*> sizes = {

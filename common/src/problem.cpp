@@ -22,8 +22,8 @@ int positive(const char* size_name, int value) {
   return value;
 }
 
-/// Throws unless batch * heads * rows * columns stays below `limit`, a power of two; nothing here can
-/// overflow.
+/// Throws unless batch * heads * rows * columns stays below
+/// `limit`, a power of two; nothing here can overflow.
 void check_elements(const char* what, int batch, int heads, int rows, int columns, std::uint64_t limit) {
   std::uint64_t elements = 1;
   for (const int factor : {batch, heads, rows, columns}) {

@@ -33,9 +33,9 @@ void allow_only(std::string_view library) {
   context.setSDPUseMath(library == "math");
 }
 
-// Calls a function of PyTorch on a stream of ours. The function allocates from a memory pool that belongs to
-// this call alone, so a captured graph can be replayed for as long as this object lives, whatever else
-// PyTorch does.
+// Calls a function of PyTorch on a stream of ours. The function allocates
+// from a memory pool that belongs to this call alone, so a captured graph can
+// be replayed for as long as this object lives, whatever else PyTorch does.
 class TorchCall : public Call {
  public:
   explicit TorchCall(std::function<at::Tensor()> function)
@@ -93,8 +93,8 @@ std::span<const Library> all() {
   return kLibraries;
 }
 
-// PyTorch brings libfmt's headers, of another version than the one that the project links, so this file uses
-// neither.
+// PyTorch brings libfmt's headers, of another version than
+// the one that the project links, so this file uses neither.
 std::string versions() {
   const long cudnn = at::detail::getCUDAHooks().versionCuDNN();
   return "PyTorch " TORCH_VERSION ", cuDNN " + std::to_string(cudnn / 10000) + "." +

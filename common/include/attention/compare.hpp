@@ -35,8 +35,8 @@ struct Comparison {
 /// Where the reference is non-finite, the output must be non-finite too. `may_be_non_finite` is empty, or has
 /// one flag per row: set for rows whose head has NaN or Inf among its inputs. There a non-finite output is
 /// accepted where the reference is finite, because a tiled kernel computes 0 * NaN for a masked key.
-/// @throws std::logic_error where the sizes differ, there is nothing to compare, or the flags do not match
-///   the rows.
+/// @throws std::logic_error where the sizes differ, there is
+///   nothing to compare, or the flags do not match the rows.
 Comparison compare(std::span<const half> got, std::span<const double> want, const Tolerance& tolerance,
                    std::span<const unsigned char> may_be_non_finite = {}, std::size_t row_length = 1);
 

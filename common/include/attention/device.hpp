@@ -19,8 +19,8 @@ struct Device {
   std::size_t memory_bytes;         ///< all of global memory
 };
 
-/// The current device. @throws NoDevice with the runtime's message where no device answers, CudaError
-/// otherwise.
+/// The current device. @throws NoDevice with the runtime's
+/// message where no device answers, CudaError otherwise.
 Device current_device();
 
 /// Bytes of global memory that are free now. @throws CudaError

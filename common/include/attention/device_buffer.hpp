@@ -23,8 +23,8 @@ class RawDeviceBuffer {
   enum class Guards { none, bands };
   static constexpr std::size_t kBandBytes = 4096;
 
-  /// Allocates. @throws InvalidInput where the device has no room, with the size and what is free; CudaError
-  /// otherwise.
+  /// Allocates. @throws InvalidInput where the device has no
+  /// room, with the size and what is free; CudaError otherwise.
   RawDeviceBuffer(std::size_t bytes, Guards guards);
   ~RawDeviceBuffer();
   RawDeviceBuffer(RawDeviceBuffer&& other) noexcept;

@@ -13,8 +13,8 @@ __device__ __forceinline__ std::uint32_t pack(float low, float high) {
   return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
-/// The two halves in the bits of `pair`, converted to float. A load of 16 bytes as float4 holds four such
-/// pairs.
+/// The two halves in the bits of `pair`, converted to float.
+/// A load of 16 bytes as float4 holds four such pairs.
 __device__ __forceinline__ float2 unpack(float pair) {
   return __half22float2(reinterpret_cast<const half2&>(pair));
 }

@@ -14,8 +14,8 @@ __device__ inline int visible_keys(const Problem& p, int row) {
 
 /// The key/value head that query head `head` reads, both counted over the whole batch.
 __device__ inline int kv_head_of(const Problem& p, int head) {
-  // Every batch entry has p.heads query heads and p.kv_heads key/value heads, so the quotient holds across
-  // entries.
+  // Every batch entry has p.heads query heads and p.kv_heads
+  // key/value heads, so the quotient holds across entries.
   return head / (p.heads / p.kv_heads);
 }
 

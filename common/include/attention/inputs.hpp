@@ -30,8 +30,8 @@ enum class Distribution {
   /// One key scores about 40 above the rest, for every query. It is the last key, so that running maxima must
   /// be corrected late; in a causal problem it is the key that half of the rows with keys see.
   outlier_key,
-  /// Scaled scores are near -1500 in odd rows, near 0 in even rows: sums vanish unless each row's maximum is
-  /// subtracted.
+  /// Scaled scores are near -1500 in odd rows, near 0 in even
+  /// rows: sums vanish unless each row's maximum is subtracted.
   underflow_rows,
 };
 

@@ -39,8 +39,8 @@ cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*
   return cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
 }
 
-/// Reads an attribute of the current device, such as cudaDevAttrMultiProcessorCount. Returns the runtime's
-/// error.
+/// Reads an attribute of the current device, such as
+/// cudaDevAttrMultiProcessorCount. Returns the runtime's error.
 inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
   int device = 0;
   const cudaError_t status = cudaGetDevice(&device);

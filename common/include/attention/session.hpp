@@ -25,14 +25,14 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// Fills output and workspace with NaN, calls `variant` once on a new stream, waits, and reads the output
-  /// back.
-  /// @throws CudaError where the launch or the kernel fails, InvalidInput where the device has no room for
-  ///   the workspace.
+  /// Fills output and workspace with NaN, calls `variant`
+  /// once on a new stream, waits, and reads the output back.
+  /// @throws CudaError where the launch or the kernel fails,
+  ///   InvalidInput where the device has no room for the workspace.
   Outcome run(const Variant& variant);
 
-  /// Calls `variant` on `stream` without waiting, and returns its error: for timing. Requires an earlier
-  /// prepare(variant).
+  /// Calls `variant` on `stream` without waiting, and returns its
+  /// error: for timing. Requires an earlier prepare(variant).
   cudaError_t enqueue(const Variant& variant, cudaStream_t stream);
 
   /// Allocates a workspace of exactly the size that `variant` asks for, and sets up the device state that it

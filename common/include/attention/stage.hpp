@@ -49,8 +49,8 @@ using TearDownFunction = cudaError_t();
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
   std::string_view idea;  ///< one line for tables
-  /// The reason where the file differs by more. At most two variants of a stage have one, the first not
-  /// counted.
+  /// The reason where the file differs by more. At most two
+  /// variants of a stage have one, the first not counted.
   std::string_view rewrite = {};
   /// All techniques that it uses; tests/evidence checks each against machine code, launches and counters.
   Techniques techniques = {};
@@ -74,17 +74,17 @@ struct Stage {
 /// Bytes of global memory that `variant` needs in addition to the tensors.
 std::size_t workspace_bytes(const Variant& variant, const Problem& problem);
 
-/// Whether `variant` supports `problem` on `device`, as programs, tests and benchmarks decide it: what
-/// variant.supports() says, and whether tensors and workspace fit in the device's free memory. @throws
-/// CudaError
+/// Whether `variant` supports `problem` on `device`, as programs, tests and
+/// benchmarks decide it: what variant.supports() says, and whether tensors
+/// and workspace fit in the device's free memory. @throws CudaError
 Support check_support(const Variant& variant, const Problem& problem, const Device& device);
 
 /// The usual restrictions: head_dim is 32, 64, 96 or 128, and the whole batch has at most 65535 query heads
 /// (the limit of a grid in y and z).
 Support supports_usual_shapes(const Problem& problem, const Device& device);
 
-/// The stages that are linked into this program, in ladder order. CMake generates it from the stages'
-/// folders.
+/// The stages that are linked into this program, in ladder
+/// order. CMake generates it from the stages' folders.
 std::span<const Stage* const> registry();
 
 }  // namespace attention

@@ -12,10 +12,10 @@ namespace attention {
 /// the other, with the 128-byte swizzle that hopper.cuh describes. Loads fill rows past the end of a head
 /// with zeros and stores leave them out, so a box never reaches into the next head.
 ///
-/// Works on the host alone: it neither allocates nor makes a call that is forbidden during stream capture. It
-/// gets cuTensorMapEncodeTiled from the runtime, so programs do not link the driver's library. Returns
-/// cudaErrorNotSupported where the driver lacks that function, cudaErrorInvalidValue where it refuses the
-/// sizes.
+/// Works on the host alone: it neither allocates nor makes a call that is forbidden
+/// during stream capture. It gets cuTensorMapEncodeTiled from the runtime, so
+/// programs do not link the driver's library. Returns cudaErrorNotSupported where
+/// the driver lacks that function, cudaErrorInvalidValue where it refuses the sizes.
 cudaError_t make_tensor_map(CUtensorMap* map, const half* tensor, int heads, int rows, int head_dim,
                             int box_rows, int box_columns);
 

@@ -72,8 +72,8 @@ struct TimingOptions {
   int warmup_replays = 3;     ///< untimed replays before
 };
 
-/// Median, 10th and 90th percentile (nearest rank) of at least one time; `launches` is the number of calls in
-/// a graph.
+/// Median, 10th and 90th percentile (nearest rank) of at least
+/// one time; `launches` is the number of calls in a graph.
 Timing summarize(std::vector<double> times_us, int launches);
 
 // The four ways in which this project times a call. All of them replay CUDA graphs and record events around a
@@ -85,17 +85,17 @@ Timing summarize(std::vector<double> times_us, int launches);
 /// graph: the device's gaps between launches are included. Inputs stay in L2 where they fit.
 Timing time_chain(const Enqueue& enqueue, const TimingOptions& options = {});
 
-/// `single`: a graph of one call, replayed on an idle device. This is the latency of one call that overlaps
-/// with nothing.
+/// `single`: a graph of one call, replayed on an idle device.
+/// This is the latency of one call that overlaps with nothing.
 Timing time_single(const Enqueue& enqueue, const TimingOptions& options = {});
 
 /// `cold`: as `single`, but with `flush_bytes` of other memory written right before, so that no tensor is in
 /// L2. Replay i takes calls[i % calls.size()], which are the same call on different tensors.
 Timing time_cold(std::span<const Enqueue> calls, std::size_t flush_bytes, const TimingOptions& options = {});
 
-/// `streams`: one graph in which each of `calls` is a chain, and the chains may run at once; the time of a
-/// replay divided by the number of all calls. This is what a call costs on a device that serves several
-/// requests.
+/// `streams`: one graph in which each of `calls` is a chain, and the chains
+/// may run at once; the time of a replay divided by the number of all calls.
+/// This is what a call costs on a device that serves several requests.
 Timing time_streams(std::span<const Enqueue> calls, const TimingOptions& options = {});
 
 }  // namespace attention
