@@ -1,5 +1,7 @@
 #include "reference.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -14,7 +16,7 @@
 namespace attention::reference {
 namespace {
 
-// The formula is written once, below, for two ways of rounding.
+// The formula is written once, in HeadAttention, for these two ways of rounding.
 
 struct Float64 {
   using Real = double;
@@ -30,13 +32,15 @@ struct Fp16 {
   static half output(float value) { return __float2half(value); }
 };
 
-/// Query rows that one thread takes at a time: few enough to spread, enough to pay for converting K and V.
+/// Query rows that a thread takes at a time: few enough to keep all threads busy, enough to repay converting
+/// K and V.
 constexpr int kRowsPerTask = 64;
 
-/// Calls work(worker, task) for every task in [0, tasks), each worker on a thread of its own. Tasks are
-/// handed out in order. The first exception of a worker is thrown again here.
+/// Calls worker(task) for every task in [0, tasks) on up to `threads` threads, each with a worker =
+/// make_worker() of its own. Every thread takes the next task when it is done with one. Rethrows the first
+/// exception of a worker.
 template <typename MakeWorker>
-void parallel_for(std::size_t tasks, MakeWorker make_worker) {
+void parallel_for(std::size_t tasks, unsigned threads, MakeWorker make_worker) {
   std::atomic<std::size_t> next = 0;
   std::exception_ptr failure;
   std::mutex failure_mutex;
@@ -50,11 +54,10 @@ void parallel_for(std::size_t tasks, MakeWorker make_worker) {
     }
   };
   {
-    const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < std::min(cores, tasks); ++i) threads.emplace_back(run);
+    std::vector<std::jthread> others;  // joined at the end of this block
+    for (std::size_t i = 1; i < std::min<std::size_t>(threads, tasks); ++i) others.emplace_back(run);
     run();
-  }  // joins
+  }
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -73,7 +76,8 @@ class HeadAttention {
         scores_(problem.seq_kv),
         sums_(problem.head_dim) {}
 
-  /// Loads key/value head `kv_head`, counted over the whole batch, unless it is there already.
+  /// Converts K and V of key/value head `kv_head`, counted
+  /// over the whole batch, unless they are loaded already.
   void load(std::size_t kv_head) {
     if (kv_head == kv_head_) return;
     kv_head_ = kv_head;
@@ -89,14 +93,14 @@ class HeadAttention {
     }
   }
 
-  /// Row i of a query head: q and o are that row's head_dim elements.
+  /// Computes row i of a query head: `q` and `o` are that row's head_dim elements.
   void row(int i, const half* q, Output* o) {
     const int head_dim = problem_.head_dim;
     const int seq_kv = problem_.seq_kv;
     const int visible = problem_.causal ? std::clamp(i + 1 + seq_kv - problem_.seq_q, 0, seq_kv) : seq_kv;
 
-    // Both products run along contiguous memory in the inner loop, with independent sums, so that compilers
-    // vectorise them without reordering any sum.
+    // The inner loops of both products run along contiguous memory and over independent sums, so that the
+    // compiler can vectorise them without reordering any sum.
     std::fill_n(scores_.begin(), visible, Real(0));
     for (int d = 0; d < head_dim; ++d) {
       const Real q_d = __half2float(q[d]);
@@ -109,7 +113,7 @@ class HeadAttention {
       scores_[j] = Rounding::round(Real(problem_.scale) * scores_[j]);
       m_i = std::max(m_i, scores_[j]);
     }
-    Real l_i = 0;  // NaN in any score makes it NaN, and with it the row
+    Real l_i = 0;  // a NaN in any score makes l_i NaN, and with it the whole row
     for (int j = 0; j < visible; ++j) {
       scores_[j] = std::exp(scores_[j] - m_i);
       l_i += scores_[j];
@@ -138,22 +142,23 @@ void check_sizes(const Problem& problem, const Inputs& inputs) {
   const std::size_t q = problem.q_elements();
   const std::size_t kv = problem.kv_elements();
   if (inputs.q.size() != q || inputs.k.size() != kv || inputs.v.size() != kv) {
-    throw std::logic_error("reference: Q, K, V of " + std::to_string(inputs.q.size()) + ", " +
-                           std::to_string(inputs.k.size()) + ", " + std::to_string(inputs.v.size()) +
-                           " elements for " + describe(problem));
+    throw std::logic_error(fmt::format("reference: Q, K and V have {}, {} and {} elements for {}",
+                                       inputs.q.size(), inputs.k.size(), inputs.v.size(), describe(problem)));
   }
 }
 
 template <typename Rounding>
-std::vector<typename Rounding::Output> compute(const Problem& problem, const Inputs& inputs) {
+std::vector<typename Rounding::Output> compute(const Problem& problem, const Inputs& inputs,
+                                               unsigned threads) {
   check_sizes(problem, inputs);
   std::vector<typename Rounding::Output> o(problem.q_elements());
 
-  // The query heads of one key/value head lie side by side: group * seq_q rows that read the same K and V.
+  // The query heads of one key/value head are adjacent in
+  // memory: group * seq_q rows that read the same K and V.
   const std::size_t group_rows = std::size_t(problem.heads / problem.kv_heads) * problem.seq_q;
   const std::size_t group_tasks = (group_rows + kRowsPerTask - 1) / kRowsPerTask;
   const std::size_t kv_heads = std::size_t(problem.batch) * problem.kv_heads;
-  parallel_for(kv_heads * group_tasks, [&] {
+  parallel_for(kv_heads * group_tasks, threads, [&] {
     return [&, head = HeadAttention<Rounding>(problem, inputs)](std::size_t task) mutable {
       const std::size_t kv_head = task / group_tasks;
       head.load(kv_head);
@@ -174,7 +179,7 @@ bool is_finite(half value) {
 
 Tolerance tolerance_of(const Problem& problem, const Inputs& inputs, const std::vector<double>& want,
                        const std::vector<unsigned char>& tainted) {
-  const std::vector<half> fp16 = compute<Fp16>(problem, inputs);
+  const std::vector<half> fp16 = compute<Fp16>(problem, inputs, all_cores());
   double largest_error = 0;
   double error_squares = 0;
   double want_squares = 0;
@@ -182,7 +187,7 @@ Tolerance tolerance_of(const Problem& problem, const Inputs& inputs, const std::
     const double value = __half2float(fp16[i]);
     const bool tainted_row = tainted[i / problem.head_dim] != 0;
     if (!std::isfinite(want[i]) || (tainted_row && !std::isfinite(value))) continue;
-    // Inf where half precision overflowed: the caps decide.
+    // Infinite where half precision overflowed: then the caps below decide.
     const double error =
         std::isfinite(value) ? std::abs(value - want[i]) : std::numeric_limits<double>::infinity();
     largest_error = std::max(largest_error, error);
@@ -201,12 +206,16 @@ Tolerance tolerance_of(const Problem& problem, const Inputs& inputs, const std::
 
 }  // namespace
 
-std::vector<double> attention(const Problem& problem, const Inputs& inputs) {
-  return compute<Float64>(problem, inputs);
+unsigned all_cores() {
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::vector<double> attention(const Problem& problem, const Inputs& inputs, unsigned threads) {
+  return compute<Float64>(problem, inputs, threads);
 }
 
 std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs) {
-  return compute<Fp16>(problem, inputs);
+  return compute<Fp16>(problem, inputs, all_cores());
 }
 
 std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& inputs) {

@@ -11,41 +11,49 @@
 
 namespace attention::reference {
 
-/// O = softmax(scale * Q K^T) V in float64, from the same half inputs that a device sees:
-/// [batch, heads, seq_q, head_dim]. A row that sees no key is zero. Masked keys are not read, and otherwise
-/// NaN and Inf propagate as in the formula: a score of NaN or +Inf, or nothing but -Inf, makes its row NaN.
-/// Threaded over rows; the result does not depend on the number of threads.
-/// @throws std::logic_error where the inputs are not of the problem's shape.
-std::vector<double> attention(const Problem& problem, const Inputs& inputs);
+/// Threads that the host can run at once, at least 1.
+unsigned all_cores();
 
-/// The same, unfused, as a careful FP16 implementation would: products accumulated in float, scaled scores
-/// rounded to half, softmax in float, probabilities rounded to half, output rounded to half. Its error sets
-/// the tolerance, as in flash-attention's own tests.
-/// @throws std::logic_error where the inputs are not of the problem's shape.
+/// O = softmax(scale * Q K^T) V in float64, [batch, heads, seq_q, head_dim] in host memory, from the same
+/// half inputs that a device gets. A row that sees no key is zero. Masked keys are not read; otherwise NaN
+/// and Inf propagate as in the formula: a score of NaN or +Inf, or scores of -Inf only, make the row NaN.
+/// `threads`, at least 1, share the rows; the result does not depend on their number.
+/// @throws std::logic_error where the inputs do not have the problem's shape.
+std::vector<double> attention(const Problem& problem, const Inputs& inputs, unsigned threads = all_cores());
+
+/// The same, unfused, as a careful FP16 implementation computes it: products
+/// accumulated in float, scaled scores rounded to half, softmax in float, probabilities
+/// rounded to half, output rounded to half. Its error sets the tolerance, as in
+/// flash-attention's own tests (Dao-AILab/flash-attention, tests/test_flash_attn.py).
+/// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs);
 
-/// Everything a check of one problem needs, computed once for all variants.
+/// Everything that a check of one problem needs, computed once for all variants.
 struct Expected {
-  std::vector<double> o;
-  Tolerance tolerance;                      ///< for error_factor 1
-  std::vector<unsigned char> tainted_rows;  ///< one flag a query row: see tainted_rows()
+  std::vector<double> o;                    ///< [batch, heads, seq_q, head_dim]
+  Tolerance tolerance;                      ///< for variants whose error_factor is 1
+  std::vector<unsigned char> tainted_rows;  ///< [batch, heads, seq_q]: see tainted_rows()
 };
 
-/// One flag a query row, [batch, heads, seq_q]: the row's own query, or any key or value of its head, masked
-/// or not, has NaN or Inf. Only there may an output be non-finite where the reference is not: a tiled kernel
-/// computes 0 * NaN for a masked key. A row of Q never reaches another row's output.
+/// One flag per query row, [batch, heads, seq_q]: set where the row's own query, or any key or value of its
+/// head, masked or not, has NaN or Inf. Only these rows may be non-finite where the reference is finite: a
+/// tiled kernel computes 0 * NaN for a masked key. A row of Q never reaches the output of another row.
+/// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& inputs);
 
-/// Bounds on the tolerance. The floor admits what rounds to nothing in half. The caps are for inputs on which
-/// FP16 itself fails, where twice its error would admit anything: with scores in the thousands, rounding them
-/// to half changes probabilities by factors, yet a kernel with float scores is right to three digits.
+/// Bounds of the tolerance. The floor admits outputs that round to nothing in half. The caps are for inputs
+/// on which FP16 itself fails, where twice its error would admit anything: when scores are in the thousands,
+/// rounding them to half changes probabilities by factors, yet a kernel that keeps scores in float is right
+/// to three digits.
 inline constexpr double kToleranceFloor = 1e-5;
 inline constexpr double kLargestAbsToleranceOfV = 1e-2;  ///< times the largest finite |v|
 inline constexpr double kLargestRelativeTolerance = 1e-2;
 
-/// tolerance = 2 x the error of attention_fp16 against attention, + 1e-5 (absolute, and relative Frobenius);
-/// after Dao-AILab/flash-attention, tests/test_flash_attn.py. Where attention_fp16 is non-finite without
-/// cause, or that far off, the caps above hold instead.
+/// Reference, tolerance and flags of one problem. The tolerance is twice the error of attention_fp16()
+/// against attention(), plus 1e-5, both absolute and relative (Frobenius norm), after
+/// Dao-AILab/flash-attention, tests/test_flash_attn.py. Where attention_fp16() is that far off, or not finite
+/// without cause, the caps above hold instead.
+/// @throws std::logic_error where the inputs do not have the problem's shape.
 Expected expect(const Problem& problem, const Inputs& inputs);
 
 }  // namespace attention::reference

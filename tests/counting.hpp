@@ -1,7 +1,9 @@
 #pragma once
 
-// One call of a variant, counted on the emulated device. For tests that are compiled for that device alone.
+// One call of a variant, counted on the emulated device. Only tests for that device include this.
 
+#include <algorithm>
+#include <span>
 #include <string_view>
 
 #include "attention/session.hpp"
@@ -11,17 +13,18 @@
 
 namespace attention {
 
-/// The variant of this program's first stage. A test fails where there is none of the name.
+/// The variant with this name in the program's first stage. Fails the test where there is none.
 inline const Variant& variant_named(std::string_view name) {
-  for (const Variant& variant : registry().front()->variants) {
-    if (variant.name == name) return variant;
-  }
-  FAIL("no variant " << name);
-  throw;
+  const std::span<const Variant> variants = registry().front()->variants;
+  const auto found = std::find_if(variants.begin(), variants.end(),
+                                  [&](const Variant& variant) { return variant.name == name; });
+  INFO("no variant is named " << name);
+  REQUIRE(found != variants.end());
+  return *found;
 }
 
-/// What one call counts, kernel by kernel. The first use starts the program again, with traced kernels. The
-/// launches of the call are in emulator::launches() afterwards.
+/// The counters of one call, kernel by kernel. The first use starts the program again with traced kernels.
+/// Afterwards, emulator::launches() has the launches of the call.
 inline emulator::Profile profile_of(std::string_view name, const Shape& shape) {
   EmulatorOptions counting;
   counting.profile = true;

@@ -1,4 +1,5 @@
 // A stage's program as its user meets it: exit codes, one line on stderr, files.
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -21,7 +22,7 @@ struct Run {
   std::string out, err;
 };
 
-// A folder of the test's own, gone with it.
+// A temporary folder, deleted with this object.
 struct Scratch {
   std::filesystem::path path;
   Scratch() {
@@ -40,9 +41,9 @@ std::string contents(const std::filesystem::path& path) {
 // Runs bin/01_naive; the shape is small unless `arguments` says otherwise.
 Run run(const std::string& arguments) {
   const Scratch scratch;
-  const std::string command = std::string(ATTENTION_BIN_DIR "/01_naive --no-time ") + arguments + " >" +
-                              (scratch.path / "out").string() + " 2>" + (scratch.path / "err").string() +
-                              " </dev/null";
+  const std::string command =
+      fmt::format("{}/01_naive --no-time {} >{out}/out 2>{out}/err </dev/null", ATTENTION_BIN_DIR, arguments,
+                  fmt::arg("out", scratch.path.string()));
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(scratch.path / "out"),
           contents(scratch.path / "err")};
@@ -61,7 +62,7 @@ void save(const std::filesystem::path& path, std::array<int, 4> shape, std::uint
 
 }  // namespace
 
-TEST_CASE("a right result exits 0 and prints a row a variant") {
+TEST_CASE("a right result exits 0 and prints a row per variant") {
   const Run all = run(kSmall);
   CHECK(all.exit_code == 0);
   CHECK(all.err == "");
@@ -118,20 +119,23 @@ TEST_CASE("tensors come from files and go to one") {
   save(q, {2, 4, 9, 32}, 1);
   save(k, {2, 2, 21, 32}, 2);
   save(v, {2, 2, 21, 32}, 3);
-  const Run result = run("--q " + q + " --k " + k + " --v " + v + " --out " + o);
+  const auto run_files = [&](const std::string& output) {
+    return run(fmt::format("--q {} --k {} --v {} --out {}", q, k, v, output));
+  };
+  const Run result = run_files(o);
   CAPTURE(result.out, result.err);
   REQUIRE(result.exit_code == 0);
   CHECK_THAT(result.out, Catch::Contains("one_pass") && !Catch::Contains("unfused"));  // the default variant
   CHECK(read_npy(o).shape == std::array<int, 4>{2, 4, 9, 32});
 
   save(v, {2, 2, 20, 32}, 3);
-  const Run mismatched = run("--q " + q + " --k " + k + " --v " + v + " --out " + o + "2");
+  const Run mismatched = run_files(o + "2");
   CHECK(mismatched.exit_code == 2);
   CHECK_THAT(mismatched.err, Catch::Contains("[2, 2, 21, 32]") && Catch::Contains("[2, 2, 20, 32]"));
   CHECK_FALSE(std::filesystem::exists(o + "2"));
 
   std::filesystem::resize_file(v, 300);
-  const Run truncated = run("--q " + q + " --k " + k + " --v " + v);
+  const Run truncated = run_files(o);
   CHECK(truncated.exit_code == 2);
   CHECK(lines(truncated.err) == 1);
   CHECK_THAT(truncated.err, Catch::Contains("v.npy"));
@@ -158,5 +162,5 @@ TEST_CASE("NaN among the inputs is no error") {
   std::vector<half> values(8 * 32, __ushort_as_half(0x7e00));
   const int shape[] = {1, 1, 8, 32};
   write_npy(q, shape, values);
-  CHECK(run("--q " + q + " --k " + k + " --v " + k).exit_code == 0);
+  CHECK(run(fmt::format("--q {} --k {} --v {}", q, k, k)).exit_code == 0);
 }

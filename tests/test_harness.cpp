@@ -76,8 +76,8 @@ namespace {
 
 constexpr std::size_t kHuge = std::size_t(1) << 50;
 
-// A variant that misbehaves as told, without a kernel: memory operations are enough to show that a check
-// bites.
+// A variant that misbehaves as told, without a kernel:
+// memory operations are enough to show that a check bites.
 template <int kFault>
 cudaError_t misbehave(const Problem& problem, const Tensors& tensors, void* workspace, cudaStream_t stream) {
   const std::size_t bytes = problem.q_elements() * sizeof(half);

@@ -1,6 +1,7 @@
-// .npy files: what NumPy writes is read, what we write is what NumPy writes, and every damaged file gets its
-// message.
+// .npy files: we read what NumPy writes, write what NumPy
+// writes, and refuse every damaged file with a message.
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A folder of this test's own, gone at its end.
+/// A temporary folder, deleted with this object.
 class Folder {
  public:
   Folder() {
@@ -71,7 +72,7 @@ std::string npy(std::string header, const std::string& data, int version = 1, bo
 
 std::string dict(const std::string& shape, const std::string& descr = "'<f2'",
                  const std::string& order = "False") {
-  return "{'descr': " + descr + ", 'fortran_order': " + order + ", 'shape': " + shape + ", }";
+  return fmt::format("{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}", descr, order, shape);
 }
 
 /// `count` halves 0, 1, 2, ...
@@ -148,8 +149,7 @@ TEST_CASE("A float32 file larger than one block is read whole") {
   const Folder folder;
   std::vector<float> values(3 * 16384 + 7);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = float(i % 2048);
-  put(folder / "a.npy",
-      npy(dict("(1, 1, 1, " + std::to_string(values.size()) + ")", "'<f4'"), float_data(values)));
+  put(folder / "a.npy", npy(dict(fmt::format("(1, 1, 1, {})", values.size()), "'<f4'"), float_data(values)));
   CHECK(floats(read_npy(folder / "a.npy").values) == values);
 }
 

@@ -1,9 +1,9 @@
-// Does every variant's file differ from the one before by its idea alone? Prints the counts, a line per variant.
+// Every variant's file must differ from the one before by its idea alone. Prints the counts per variant.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <iomanip>
-#include <iostream>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,7 +23,7 @@ constexpr int kMaxHopperLines = 350;  // per file that includes attention/hopper
 using Lines = std::vector<std::string>;
 
 std::filesystem::path file_of(const Stage& stage, const Variant& variant) {
-  return std::filesystem::path(ATTENTION_STAGES) / stage.name / (std::string(variant.name) + ".cu");
+  return std::filesystem::path(ATTENTION_STAGES) / stage.name / fmt::format("{}.cu", variant.name);
 }
 
 Lines read_lines(const std::filesystem::path& file) {
@@ -71,7 +71,7 @@ TEST_CASE("lines are compared without comments and white space") {
 }
 
 TEST_CASE("every step between variants is small, or declared a rewrite") {
-  std::cout << "stage          variant              lines  changed\n";
+  fmt::print("{:<15}{:<20}{:>6}  changed\n", "stage", "variant", "lines");
   for (const Stage* stage : registry()) {
     const Variant* before = nullptr;
     int rewrites = 0;
@@ -87,29 +87,27 @@ TEST_CASE("every step between variants is small, or declared a rewrite") {
           std::find(lines.begin(), lines.end(), "#include \"attention/hopper.cuh\"") != lines.end();
       CHECK(int(lines.size()) <= (hopper ? kMaxHopperLines : kMaxLines));
 
-      std::cout << std::left << std::setw(15) << stage->name << std::setw(20) << variant.name << std::right
-                << std::setw(6) << lines.size();
+      fmt::print("{:<15}{:<20}{:>6}", stage->name, variant.name, lines.size());
       if (before) {
         const Lines old_code = code_of(read_lines(file_of(*stage, *before))), new_code = code_of(lines);
         const int same = common_lines(old_code, new_code);
         const int removed = int(old_code.size()) - same, added = int(new_code.size()) - same;
-        std::cout << "  -" << removed << " +" << added;
+        fmt::print("  -{} +{}", removed, added);
         if (variant.rewrite.empty()) {
           INFO(removed << " lines removed, " << added << " added");
           CHECK(removed + added <= kMaxChangedLines);
           // A reader is told how to see the step.
-          const std::string folder = "stages/" + std::string(stage->name) + "/";
-          const std::string command = "diff -u " + folder + std::string(before->name) + ".cu " + folder +
-                                      std::string(variant.name) + ".cu";
+          const std::string command = fmt::format("diff -u stages/{0}/{1}.cu stages/{0}/{2}.cu", stage->name,
+                                                  before->name, variant.name);
           CHECK(
               std::any_of(lines.begin(), lines.begin() + std::min<std::ptrdiff_t>(30, lines.size()),
                           [&](const std::string& line) { return line.find(command) != std::string::npos; }));
         } else {
-          std::cout << "  rewritten: " << variant.rewrite;
+          fmt::print("  rewritten: {}", variant.rewrite);
           ++rewrites;
         }
       }
-      std::cout << '\n';
+      fmt::print("\n");
       before = &variant;
     }
     CHECK(rewrites <= kMaxRewrites);

@@ -1,16 +1,15 @@
-// Times every variant of every stage, and the rivals where they are linked in. Google Benchmark runs and
-// reports it; what is timed, how, and what must be right about it first is here.
+// Times every variant of every stage, and the libraries that are linked in. Google Benchmark runs the
+// measurements and reports them; this file says what is timed, how, and what must be right before it is.
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -26,15 +25,15 @@
 #include "attention/timing.hpp"
 #include "floor.hpp"
 #include "gpu_facts.hpp"
+#include "libraries.hpp"
 #include "names.hpp"
-#include "peers.hpp"
 #include "verify.hpp"
 
 namespace attention::bench {
 namespace {
 
-constexpr int kInputSets = 3;  // that mode `cold` goes round
-constexpr int kStreams = 4;    // of mode `streams`
+constexpr int kInputSets = 3;  // copies of the tensors that mode `cold` takes in turn
+constexpr int kStreams = 4;    // concurrent streams of mode `streams`
 
 struct Options {
   bool quick = false;
@@ -43,11 +42,12 @@ struct Options {
   std::string commit = "unknown";
   bool dirty = false;
   double largest_call_ms = 50;
-  std::string out;  // Google Benchmark's own option, read here to complete the file
+  std::string out;  // Google Benchmark's option; complete_context() rewrites the file
 };
 
-// A problem with its inputs and what is right for it. Benchmarks of one problem follow one another, so one is
-// kept. Inputs are the same numbers in the same order for every problem with as many elements.
+// A problem, its inputs and their verifier. Benchmarks of one problem follow
+// one another, so only one is kept. Problems with as many elements have the
+// same inputs: the generator fills tensors in order, whatever their shape.
 struct Bed {
   Problem problem;
   std::shared_ptr<const Inputs> inputs;
@@ -73,7 +73,8 @@ class Bench {
   void run_floor(benchmark::State& state, Mode mode);
   void run_copy(benchmark::State& state);
   void run_matrix_product(benchmark::State& state);
-  void run_rival(benchmark::State& state, const peers::Rival& rival, const Problem& problem, Mode mode);
+  void run_library(benchmark::State& state, const libraries::Library& library, const Problem& problem,
+                   Mode mode);
   void run_variant(benchmark::State& state, const Variant& variant, const Problem& problem, Mode mode);
 
   Bed& bed(const Problem& problem);
@@ -89,34 +90,38 @@ class Bench {
   std::optional<Device> device_;
   std::unique_ptr<Bed> bed_;
   std::map<std::string, double> floors_us_;
-  std::map<std::string, double> best_rivals_us_;
+  std::map<std::string, double> best_libraries_us_;
   bool any_wrong_ = false;
 };
+
+void skip(benchmark::State& state, const std::string& why) {
+  state.SkipWithError(why.c_str());
+}
 
 std::size_t calls_in(Mode mode) {
   return mode == Mode::cold ? kInputSets : mode == Mode::streams ? kStreams : 1;
 }
 
 std::string shape_and_mode(const Problem& problem, Mode mode) {
-  return shape_name(problem) + "/" + std::string(name(mode));
+  return fmt::format("{}/{}", shape_name(problem), name(mode));
 }
 
-// The first call loads modules and picks plans, which capture would refuse.
-void warm_up(peers::Call& call) {
+// The first call loads modules and picks plans, which is not allowed while a stream is captured.
+void warm_up(libraries::Call& call) {
   const Stream stream;
   call.enqueue(stream);
   CUDA_CHECK(cudaStreamSynchronize(stream));
 }
 
-// One iteration of Google Benchmark is one whole measurement, whose median is its time.
+// One iteration of Google Benchmark is a whole measurement; the time it reports is our median.
 void Bench::add(const std::string& name, Body body) {
   const auto guarded = [this, body = std::move(body)](benchmark::State& state) {
     try {
       body(state);
     } catch (const InvalidInput& error) {
-      state.SkipWithError(("unsupported: " + std::string(error.what())).c_str());
+      skip(state, fmt::format("unsupported: {}", error.what()));
     } catch (const std::exception& error) {
-      wrong(state, "failed: " + std::string(error.what()));
+      wrong(state, fmt::format("failed: {}", error.what()));
     }
   };
   benchmark::RegisterBenchmark(name.c_str(), guarded)
@@ -150,30 +155,29 @@ void Bench::register_all() {
 
   if (!options_.quick && !options_.survey) {
     for (const Mode mode : {Mode::chain, Mode::single, Mode::cold, Mode::streams}) {
-      add(join({"floor", "empty_kernel", "G128_T256", std::string(name(mode))}),
+      add(fmt::format("floor/empty_kernel/G128_T256/{}", name(mode)),
           [=, this](benchmark::State& state) { run_floor(state, mode); });
     }
     add("ceiling/copy/1GiB/chain", [this](benchmark::State& state) { run_copy(state); });
-    if (!peers::rivals().empty()) {
+    if (!libraries::all().empty()) {
       add("ceiling/matrix_product/N8192/chain",
           [this](benchmark::State& state) { run_matrix_product(state); });
     }
   }
   for (const Case& c : cases) {
-    // Rivals first: ours are reported as a ratio to the best of them.
+    // Libraries first: our times are reported as a ratio to the best of them.
     for (const Mode mode : c.modes) {
-      for (const peers::Rival& rival : peers::rivals()) {
+      for (const libraries::Library& library : libraries::all()) {
         if (c.who == Who::only_last) continue;
-        add("pytorch/" + std::string(rival.name) + "/" + shape_and_mode(c.problem, mode),
-            [=, this](benchmark::State& state) { run_rival(state, rival, c.problem, mode); });
+        add(fmt::format("pytorch/{}/{}", library.name, shape_and_mode(c.problem, mode)),
+            [=, this](benchmark::State& state) { run_library(state, library, c.problem, mode); });
       }
     }
     for (const Mode mode : c.modes) {
       for (const Stage* stage : registry()) {
         for (const Variant& variant : stage->variants) {
           if (!is_timed(c.who, *stage, variant)) continue;
-          add(std::string(stage->name) + "/" + std::string(variant.name) + "/" +
-                  shape_and_mode(c.problem, mode),
+          add(fmt::format("{}/{}/{}", stage->name, variant.name, shape_and_mode(c.problem, mode)),
               [=, this](benchmark::State& state) { run_variant(state, variant, c.problem, mode); });
         }
       }
@@ -206,14 +210,12 @@ Timing Bench::time(Mode mode, const std::vector<Enqueue>& calls) const {
   throw std::logic_error("no such mode");
 }
 
-// What the launches of a call cost when their kernels do nothing.
+// The time of a call whose launches have the same grids and whose kernels do nothing.
 double Bench::floor_us(const Enqueue& call, Mode mode) {
   const std::vector<LaunchGrid> launches = launch_grids(call);
   std::string key(name(mode));
   for (const auto& [grid, block] : launches) {
-    for (const unsigned size : {grid.x, grid.y, grid.z, block.x, block.y, block.z}) {
-      key.append(" ").append(std::to_string(size));
-    }
+    key += fmt::format(" {} {} {} {} {} {}", grid.x, grid.y, grid.z, block.x, block.y, block.z);
   }
   const auto [entry, is_new] = floors_us_.try_emplace(key);
   if (is_new) {
@@ -229,16 +231,14 @@ bool Bench::too_long(benchmark::State& state, const Enqueue& call) const {
   const double call_ms =
       time_single(call, {.replays = 1, .min_replays = 1, .warmup_replays = 1}).median_us / 1000;
   if (call_ms <= options_.largest_call_ms) return false;
-  char text[128];
-  std::snprintf(text, sizeof text, "not timed: a call takes %.0f ms, more than the %.0f of --largest-call-ms",
-                call_ms, options_.largest_call_ms);
-  state.SkipWithError(text);
+  skip(state, fmt::format("not timed: a call takes {:.0f} ms, more than the {:.0f} of --largest-call-ms",
+                          call_ms, options_.largest_call_ms));
   return true;
 }
 
 void Bench::wrong(benchmark::State& state, const std::string& what) {
   any_wrong_ = true;
-  state.SkipWithError(what.c_str());
+  skip(state, what);
 }
 
 void Bench::report(benchmark::State& state, const Timing& timing) const {
@@ -249,7 +249,7 @@ void Bench::report(benchmark::State& state, const Timing& timing) const {
   state.counters["replays"] = timing.replays;
 }
 
-// FLOP as Problem::flop() counts them; traffic is Q, K and V read once and O written once.
+// FLOP are counted by Problem::flop(); traffic is Q, K and V read once and O written once.
 void Bench::report_attention(benchmark::State& state, const Problem& problem, const Timing& timing) const {
   report(state, timing);
   state.counters["TFLOP/s"] = problem.flop() / timing.median_us * 1e-6;
@@ -263,8 +263,8 @@ void Bench::run_floor(benchmark::State& state, Mode mode) {
   state.SetLabel("a kernel of 128 blocks of 256 threads that does nothing");
 }
 
-// A short burst: after it the chip may have to slow down for its power, and a ceiling is what it can do at
-// best.
+// Short, because a long burst may make the chip lower its clocks to stay within its power limit, and a
+// ceiling is the best that it can do.
 Timing time_ceiling(const Enqueue& enqueue) {
   return time_chain(enqueue, {.replays = 10, .warmup_replays = 1});
 }
@@ -277,33 +277,34 @@ void Bench::run_copy(benchmark::State& state) {
       [&](cudaStream_t stream) { CUDA_CHECK(copy_launch(from.data(), to.data(), kBytes, stream)); });
   report(state, timing);
   state.counters["GB/s"] = 2.0 * kBytes / timing.median_us * 1e-3;
-  state.SetLabel("device memory to device memory, bytes read and bytes written");
+  state.SetLabel("device memory to device memory, bytes read plus bytes written");
 }
 
 void Bench::run_matrix_product(benchmark::State& state) {
   constexpr int kSize = 8192;
-  const std::unique_ptr<peers::Call> product = peers::make_matrix_product(kSize);
+  const std::unique_ptr<libraries::Call> product = libraries::make_matrix_product(kSize);
   warm_up(*product);
   const Timing timing = time_ceiling([&](cudaStream_t stream) { product->enqueue(stream); });
   report(state, timing);
   state.counters["TFLOP/s"] = 2.0 * kSize * kSize * kSize / timing.median_us * 1e-6;
-  state.SetLabel("half matrices from the library that PyTorch calls");
+  state.SetLabel("half matrices, by cuBLAS through PyTorch");
 }
 
-void Bench::run_rival(benchmark::State& state, const peers::Rival& rival, const Problem& problem, Mode mode) {
+void Bench::run_library(benchmark::State& state, const libraries::Library& library, const Problem& problem,
+                        Mode mode) {
   device_ = current_device();
   Bed& bed = this->bed(problem);
-  std::deque<std::unique_ptr<peers::Call>> rivals;
+  std::deque<std::unique_ptr<libraries::Call>> runs;
   std::vector<Enqueue> calls;
   for (std::size_t i = 0; i < calls_in(mode); ++i) {
-    peers::Call* call = rivals.emplace_back(peers::make_call(rival, problem, *bed.inputs)).get();
+    libraries::Call* call = runs.emplace_back(libraries::make_call(library, problem, *bed.inputs)).get();
     calls.push_back([call](cudaStream_t stream) { call->enqueue(stream); });
     warm_up(*call);
   }
   const auto all_right = [&] {
-    for (const auto& call : rivals) {
+    for (const auto& call : runs) {
       if (const auto complaint = bed.verifier.complaint(call->output(), 1.0)) {
-        wrong(state, "wrong result: " + *complaint);
+        wrong(state, fmt::format("wrong result: {}", *complaint));
         return false;
       }
     }
@@ -313,15 +314,16 @@ void Bench::run_rival(benchmark::State& state, const peers::Rival& rival, const 
   const Timing timing = time(mode, calls);
   if (!all_right()) return;
   report_attention(state, problem, timing);
-  state.SetLabel(std::string(rival.idea));
-  const auto [best, is_first] = best_rivals_us_.try_emplace(shape_and_mode(problem, mode), timing.median_us);
+  state.SetLabel(std::string(library.idea));
+  const auto [best, is_first] =
+      best_libraries_us_.try_emplace(shape_and_mode(problem, mode), timing.median_us);
   best->second = std::min(best->second, timing.median_us);
 }
 
 void Bench::run_variant(benchmark::State& state, const Variant& variant, const Problem& problem, Mode mode) {
   device_ = current_device();
   if (const Support support = check_support(variant, problem, *device_); !support.ok) {
-    state.SkipWithError(("unsupported: " + support.reason).c_str());
+    skip(state, fmt::format("unsupported: {}", support.reason));
     return;
   }
   Bed& bed = this->bed(problem);
@@ -334,7 +336,7 @@ void Bench::run_variant(benchmark::State& state, const Variant& variant, const P
   const auto right = [&](const std::vector<half>& o, const std::vector<std::string>& damage) {
     const auto complaint = bed.verifier.complaint(o, variant.error_factor);
     if (!complaint && damage.empty()) return true;
-    wrong(state, "wrong result: " + (complaint ? *complaint : damage.front()));
+    wrong(state, fmt::format("wrong result: {}", complaint ? *complaint : damage.front()));
     return false;
   };
 
@@ -354,14 +356,14 @@ void Bench::run_variant(benchmark::State& state, const Variant& variant, const P
   report_attention(state, problem, timing);
   state.SetLabel(std::string(variant.idea));
   state.counters["floor_us"] = floor_us(calls.front(), mode);
-  if (const auto best = best_rivals_us_.find(shape_and_mode(problem, mode)); best != best_rivals_us_.end()) {
-    state.counters["of_best_rival"] = best->second / timing.median_us;
+  if (const auto best = best_libraries_us_.find(shape_and_mode(problem, mode));
+      best != best_libraries_us_.end()) {
+    state.counters["of_best_library"] = best->second / timing.median_us;
   }
 }
 
 Options parse_options(int argc, char** argv) {
-  // Google Benchmark takes its own options out of argv, so what it needs to be asked afterwards is read
-  // before.
+  // Google Benchmark removes its own options from argv, so we read the one that we need first.
   constexpr std::string_view kOut = "--benchmark_out=";
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -370,9 +372,15 @@ Options parse_options(int argc, char** argv) {
   }
   benchmark::Initialize(&argc, argv, [] {
     benchmark::PrintDefaultHelp();
-    std::cout
-        << "\nand bench's own: [--quick | --survey] [--shape=B1_H8_S512_D64]... [--commit=ID] [--dirty]\n"
-           "  [--largest-call-ms=50]; no option of either measures everything that is recorded.\n";
+    fmt::print(
+        "\nThis program's own options, besides those of Google Benchmark above. Without any, it measures all "
+        "that is\n"
+        "recorded: every variant on the headline shape in every mode, and default variants on other shapes.\n"
+        "  --quick               every variant on the headline shape, mode chain, in less time\n"
+        "  --survey              the last stage's variants on many shapes, in less time\n"
+        "  --shape=SHAPE         every variant on this shape, such as B1_H8_S512_D64; may be repeated\n"
+        "  --largest-call-ms=50  do not time a variant whose call takes longer\n"
+        "  --commit=ID --dirty   the sources' commit, and that they have changes: noted in the results\n");
   });
 
   CLI::App app;
@@ -386,7 +394,7 @@ Options parse_options(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    throw InvalidInput(std::string(error.what()) + "; see --help");
+    throw InvalidInput(fmt::format("{}; see --help", error.what()));
   }
   return options;
 }
@@ -396,15 +404,15 @@ void add_context(const Options& options, const std::string& command) {
   benchmark::AddCustomContext("flop",
                               "4 * head_dim for each pair of query and key that the mask lets through");
   benchmark::AddCustomContext("traffic", "Q, K and V read once, O written once");
-  benchmark::AddCustomContext("rivals", peers::versions().empty() ? "none" : peers::versions());
+  benchmark::AddCustomContext("libraries", libraries::versions().empty() ? "none" : libraries::versions());
   benchmark::AddCustomContext("commit", options.commit);
   benchmark::AddCustomContext("dirty", options.dirty ? "true" : "false");
   benchmark::AddCustomContext("command", command);
   benchmark::AddCustomContext("state_before", gpu_state());
 }
 
-// The context ends up in the file before the first time is known; what belongs to the end is added here, and
-// what says more about whose machine it was than about the measurement is taken out.
+// Google Benchmark writes the context before the first measurement. We add the GPU's state after the last
+// one, and remove what tells more about the machine's owner than about the measurement.
 void complete_context(const std::string& file) {
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(std::ifstream(file));
   auto& context = json["context"];
@@ -420,20 +428,18 @@ ExitCode run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     only_lists |= argument == "--benchmark_list_tests" || argument == "--benchmark_list_tests=true";
-    if (!argument.starts_with("--benchmark_out")) command += " " + argument;
+    if (!argument.starts_with("--benchmark_out")) command.append(" ").append(argument);
   }
   const Options options = parse_options(argc, argv);
   Bench bench(options);
   bench.register_all();
   if (!only_lists) {
     if (current_device().emulated) {
-      throw NoDevice(
-          "the emulated device checks and counts; it has no times. Build the preset gpu to measure");
+      throw NoDevice("the emulated device has no times; build the preset gpu to measure");
     }
     add_context(options, command);
   }
-  if (benchmark::RunSpecifiedBenchmarks() == 0)
-    return ExitCode::bad_input;  // it has said that nothing matches
+  if (benchmark::RunSpecifiedBenchmarks() == 0) return ExitCode::bad_input;  // and says that nothing matches
   if (!only_lists && !options.out.empty()) complete_context(options.out);
   return bench.any_wrong() ? ExitCode::wrong_result : ExitCode::right;
 }

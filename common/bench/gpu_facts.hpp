@@ -8,21 +8,23 @@
 
 #include "attention/timing.hpp"
 
-// What a benchmark asks of a GPU that the emulated device has no answer to: gpu_facts_gpu.cpp and
-// gpu_facts_emulated.cpp; CMake picks one.
+// Facts about a GPU that the emulated device does not have.
+// CMake compiles gpu_facts_gpu.cpp or gpu_facts_emulated.cpp.
 namespace attention::bench {
 
 struct LaunchGrid {
   dim3 grid, block;
 };
 
-/// The grids of the kernels that one call launches, in the order of capture.
+/// The grid and block of each kernel that one call launches,
+/// in the order of capture; found by capturing the call.
+/// @throws CudaError
 std::vector<LaunchGrid> launch_grids(const Enqueue& call);
 
-/// Names and values for the context of a results file: chip, its limits, driver, CUDA.
+/// Names and values for the context of a results file: the chip, its limits, driver and CUDA.
 std::vector<std::pair<std::string, std::string>> gpu_context();
 
-/// Clocks, temperature and power now, in nvidia-smi's words; says so where nvidia-smi does not answer.
+/// Clocks, temperature and power now, as nvidia-smi prints them, or one line saying that it does not answer.
 std::string gpu_state();
 
 }  // namespace attention::bench

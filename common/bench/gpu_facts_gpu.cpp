@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cstdio>
 
 #include "attention/cuda_check.hpp"
@@ -7,14 +9,15 @@
 namespace attention::bench {
 namespace {
 
-// One line of nvidia-smi about the current device, which is only read; empty where there is no answer.
+// What nvidia-smi prints for these fields of the current
+// device; empty where it does not answer. It only reads.
 std::string nvidia_smi(const std::string& fields) {
   int device = 0;
   char bus_id[32] = "";
   CUDA_CHECK(cudaGetDevice(&device));
   CUDA_CHECK(cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device));
   const std::string command =
-      "nvidia-smi --query-gpu=" + fields + " --format=csv,noheader --id=" + bus_id + " 2>/dev/null";
+      fmt::format("nvidia-smi --query-gpu={} --format=csv,noheader --id={} 2>/dev/null", fields, bus_id);
   FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) return "";
   char line[512] = "";
@@ -26,7 +29,7 @@ std::string nvidia_smi(const std::string& fields) {
 }
 
 std::string cuda_version(int version) {
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
 }  // namespace
@@ -60,20 +63,22 @@ std::vector<std::pair<std::string, std::string>> gpu_context() {
   CUDA_CHECK(cudaDriverGetVersion(&driver));
   CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
   const std::string driver_version = nvidia_smi("driver_version");
-  return {{"gpu", device.name},
-          {"compute_capability", std::to_string(device.compute_capability / 10) + "." +
-                                     std::to_string(device.compute_capability % 10)},
-          {"sm_count", std::to_string(device.sm_count)},
-          {"l2_bytes", std::to_string(device.l2_bytes)},
-          {"memory_bytes", std::to_string(device.memory_bytes)},
-          {"driver", driver_version.empty() ? "for CUDA " + cuda_version(driver) : driver_version},
-          {"cuda", cuda_version(runtime)},
-          {"largest_clocks", nvidia_smi("clocks.max.sm,clocks.max.memory")}};
+  return {
+      {"gpu", device.name},
+      {"compute_capability",
+       fmt::format("{}.{}", device.compute_capability / 10, device.compute_capability % 10)},
+      {"sm_count", fmt::to_string(device.sm_count)},
+      {"l2_bytes", fmt::to_string(device.l2_bytes)},
+      {"memory_bytes", fmt::to_string(device.memory_bytes)},
+      {"driver", driver_version.empty() ? fmt::format("for CUDA {}", cuda_version(driver)) : driver_version},
+      {"cuda", cuda_version(runtime)},
+      {"largest_clocks", nvidia_smi("clocks.max.sm,clocks.max.memory")}};
 }
 
 std::string gpu_state() {
   const std::string state = nvidia_smi("clocks.sm,clocks.mem,temperature.gpu,power.draw");
-  return state.empty() ? "nvidia-smi does not answer" : state + " (SM clock, memory clock, degrees C, power)";
+  if (state.empty()) return "nvidia-smi does not answer";
+  return fmt::format("{} (SM clock, memory clock, degrees C, power)", state);
 }
 
 }  // namespace attention::bench

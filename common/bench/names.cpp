@@ -1,6 +1,7 @@
 #include "names.hpp"
 
 #include <cuda_fp16.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +14,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kModes = {"chain", "single", "cold", "streams"};
 
-// Reads "H8" or "H8-2": one number or two after a letter. False where the text is anything else.
+// Takes "H8" or "H8-2" off the front of `text`: a letter,
+// then one number or two. False where it begins otherwise.
 bool read_sizes(std::string_view& text, char letter, char separator, int& first, std::optional<int>& second) {
   const auto read_number = [&](int& number) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -41,26 +43,12 @@ std::string_view name(Mode mode) {
   return kModes[std::size_t(mode)];
 }
 
-std::optional<Mode> mode_named(std::string_view name) {
-  for (std::size_t i = 0; i < kModes.size(); ++i) {
-    if (kModes[i] == name) return Mode(i);
-  }
-  return {};
-}
-
 std::string shape_name(const Problem& problem) {
-  std::string text;
-  const auto add = [&](const char* before, int first, const char* separator, int second) {
-    text += before;
-    text += std::to_string(first);
-    if (first == second) return;
-    text += separator;
-    text += std::to_string(second);
-  };
-  add("B", problem.batch, "", problem.batch);
-  add("_H", problem.heads, "-", problem.kv_heads);
-  add("_S", problem.seq_q, "x", problem.seq_kv);
-  add("_D", problem.head_dim, "", problem.head_dim);
+  std::string text = fmt::format("B{}_H{}", problem.batch, problem.heads);
+  if (problem.kv_heads != problem.heads) text += fmt::format("-{}", problem.kv_heads);
+  text += fmt::format("_S{}", problem.seq_q);
+  if (problem.seq_kv != problem.seq_q) text += fmt::format("x{}", problem.seq_kv);
+  text += fmt::format("_D{}", problem.head_dim);
   if (problem.causal) text += "_causal";
   return text;
 }
@@ -75,9 +63,8 @@ Problem parse_shape(std::string_view shape) {
                     read_sizes(rest, 'D', '\0', sizes.head_dim, none);
   sizes.causal = rest == "_causal";
   if (!read || !(rest.empty() || sizes.causal)) {
-    throw InvalidInput(
-        "a shape looks like B1_H8_S512_D64, B1_H8-2_S17x257_D64 or B1_H8_S512_D64_causal, got '" +
-        std::string(shape) + "'");
+    throw InvalidInput(fmt::format(
+        "a shape looks like B1_H8_S512_D64, B1_H8-2_S17x257_D64 or B1_H8_S512_D64_causal, got '{}'", shape));
   }
   return Problem(sizes);
 }
@@ -87,7 +74,7 @@ std::size_t compulsory_bytes(const Problem& problem) {
 }
 
 std::string join(const Name& name) {
-  return name.who + "/" + name.variant + "/" + name.shape + "/" + name.mode;
+  return fmt::format("{}/{}/{}/{}", name.who, name.variant, name.shape, name.mode);
 }
 
 std::optional<Name> split(std::string_view name) {
@@ -136,15 +123,16 @@ std::vector<Case> survey() {
   for (const int head_dim : {64, 128}) {
     for (const int seq : {128, 256, 512, 1024, 2048, 4096}) {
       for (const int heads : {1, 4, 16, 64}) {
-        if (heads * seq > 64 * 2048) continue;  // as S = 2048, but slow to prepare and to check
+        if (heads * seq > 64 * 2048) continue;  // like S = 2048, but slow to prepare and check
         for (const bool causal : {false, true}) {
           add({.heads = heads, .seq_q = seq, .head_dim = head_dim, .causal = causal});
         }
       }
     }
     for (const int seq_q : {1, 128}) {
-      for (const int seq_kv : {2048, 8192, 32768})
+      for (const int seq_kv : {2048, 8192, 32768}) {
         add({.seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim});
+      }
     }
   }
   return cases;

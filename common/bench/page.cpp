@@ -1,6 +1,7 @@
 #include "page.hpp"
 
-#include <algorithm>
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -21,8 +22,8 @@ const char* word(Kind kind) {
   switch (kind) {
     case Kind::stage:
       return "stage";
-    case Kind::rival:
-      return "rival";
+    case Kind::library:
+      return "library";
     case Kind::floor:
       return "floor";
     case Kind::ceiling:
@@ -31,7 +32,8 @@ const char* word(Kind kind) {
   return "";
 }
 
-// The chip's name where that tells files apart, else with the commit, else the file's name.
+// A label for each file: the chip's name where these differ,
+// else chip and commit where those do, else the file's name.
 std::vector<std::string> labels(const std::vector<Results>& all) {
   const auto all_differ = [](const std::vector<std::string>& names) {
     return std::set<std::string>(names.begin(), names.end()).size() == names.size();
@@ -39,7 +41,7 @@ std::vector<std::string> labels(const std::vector<Results>& all) {
   std::vector<std::string> chips, commits, files;
   for (const Results& results : all) {
     chips.push_back(results.about("gpu"));
-    commits.push_back(results.about("gpu") + " " + results.about("commit").substr(0, 8));
+    commits.push_back(fmt::format("{} {:.8}", results.about("gpu"), results.about("commit")));
     files.push_back(results.file);
   }
   return all_differ(chips) ? chips : all_differ(commits) ? commits : files;
@@ -56,8 +58,9 @@ Json page_data_of_run(const Json& run, const std::string& file) {
     Json rows = Json::array();
     for (const Json& result : run.at("results")) {
       Json counters = Json::object();
-      if (result.contains("profile") && result["profile"].is_object())
+      if (result.contains("profile") && result["profile"].is_object()) {
         counters = result["profile"].at("total");
+      }
       rows.push_back({{"stage", result.at("stage")},
                       {"variant", result.at("variant")},
                       {"verdict", result.at("verdict")},
@@ -79,7 +82,7 @@ Json page_data_of_run(const Json& run, const std::string& file) {
             {"emulated", run.at("device").at("emulated")},
             {"rows", rows}};
   } catch (const Json::exception& error) {
-    throw InvalidInput(file + ": not a run of this project's programs: " + error.what());
+    throw InvalidInput(fmt::format("{}: not a run of this project's programs: {}", file, error.what()));
   }
 }
 
@@ -111,7 +114,7 @@ Json page_data_of_results(const Results& results, const std::string& label) {
   for (const NotMeasured& entry : results.not_measured) {
     not_measured.push_back({{"name", join(entry.name)}, {"reason", entry.reason}});
   }
-  for (const char* key : {"gpu", "driver", "cuda", "commit", "dirty", "date", "command", "rivals",
+  for (const char* key : {"gpu", "driver", "cuda", "commit", "dirty", "date", "command", "libraries",
                           "state_before", "state_after"}) {
     about[key] = results.about(key);
   }
@@ -134,9 +137,11 @@ void write_page(const std::filesystem::path& folder, const std::vector<Results>&
   }
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw InvalidInput("cannot make the folder " + folder.string() + ": " + error.message());
+  if (error) {
+    throw InvalidInput(fmt::format("cannot make the folder {}: {}", folder.string(), error.message()));
+  }
   write_whole_file(folder / "chart.min.js", read_text(kChartJs));
-  write_whole_file(folder / "data.js", "window.attentionData = " + data.dump() + ";\n");
+  write_whole_file(folder / "data.js", fmt::format("window.attentionData = {};\n", data.dump()));
   write_whole_file(folder / "report.css", kReportCss);
   write_whole_file(folder / "report.js", kReportJs);
   write_whole_file(folder / "index.html", kIndexHtml);

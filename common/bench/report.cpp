@@ -1,9 +1,9 @@
-// Makes what people read from recorded results: a page of charts, and the tables and picture in the
-// repository.
+// Makes what people read from recorded results: a page of charts, and the repository's tables and picture.
+
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -22,7 +22,7 @@ void make_page(const std::vector<std::string>& files, const std::filesystem::pat
   nlohmann::ordered_json runs = nlohmann::ordered_json::array();
   for (const std::string& file : files) {
     const auto json = nlohmann::ordered_json::parse(read_text(file), nullptr, false);
-    if (json.is_discarded()) throw InvalidInput(file + " is not JSON");
+    if (json.is_discarded()) throw InvalidInput(fmt::format("{} is not JSON", file));
     if (is_run(json)) {
       runs.push_back(page_data_of_run(json, file));
     } else {
@@ -30,17 +30,17 @@ void make_page(const std::vector<std::string>& files, const std::filesystem::pat
     }
   }
   write_page(folder, results, runs);
-  std::cout << "charts: " << (folder / "index.html").string() << '\n';
+  fmt::print("charts: {}\n", (folder / "index.html").string());
 }
 
-// Writes what is stale.
+// Rewrites the files that do not show the recorded results.
 void update(const std::filesystem::path& root) {
   std::vector<Generated> files = generate_documents(root);
   if (auto picture = generate_picture(root, true)) files.push_back(*picture);
   for (const Generated& file : files) {
     if (std::filesystem::exists(file.path) && read_text(file.path) == file.contents) continue;
     write_whole_file(file.path, file.contents);
-    std::cout << "updated " << file.path.string() << '\n';
+    fmt::print("updated {}\n", file.path.string());
   }
 }
 
@@ -52,8 +52,8 @@ ExitCode check(const std::filesystem::path& root) {
     const std::string now = std::filesystem::exists(file.path) ? read_text(file.path) : "";
     if (file.picture ? now.find(file.contents) != std::string::npos : now == file.contents) continue;
     stale = true;
-    std::cout << "stale: " << file.path.string()
-              << " does not show the results of docs/results; run report --update\n";
+    fmt::print("stale: {} does not show the results of docs/results; run report --update\n",
+               file.path.string());
   }
   return stale ? ExitCode::wrong_result : ExitCode::right;
 }
@@ -61,24 +61,24 @@ ExitCode check(const std::filesystem::path& root) {
 ExitCode run(int argc, char** argv) {
   CLI::App app{"Charts and tables of benchmark results"};
   app.footer(
-      "Exit codes: 0 right, 1 stale, 2 bad input.\n"
-      "FILE is a results file of bench, or what a stage's program wrote with --json; results are shown side "
-      "by side.");
+      "FILE is a results file of bench, or what a stage's program wrote with --json. Several appear side by "
+      "side.\n"
+      "Exit codes: 0 right, 1 stale, 2 bad input.");
   std::vector<std::string> files;
   std::string folder, root = ".";
   bool wants_update = false, wants_check = false;
-  app.add_option("FILE", files, "results to show");
-  app.add_option("-o,--out", folder, "folder for the page");
-  app.add_flag("--update", wants_update,
-               "rewrite the tables and the picture in the repository from docs/results");
-  app.add_flag("--check", wants_check, "exit 1 where those are stale");
-  app.add_option("--root", root, "the repository, for --update and --check")->check(CLI::ExistingDirectory);
+  app.add_option("FILE", files, "Results to show");
+  app.add_option("-o,--out", folder, "Write a page of charts to this folder");
+  app.add_flag("--update", wants_update, "Rewrite the repository's tables and picture from docs/results");
+  app.add_flag("--check", wants_check, "Exit 1 where the repository's tables or picture are stale");
+  app.add_option("--root", root, "The repository for --update and --check [.]")
+      ->check(CLI::ExistingDirectory);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     return ExitCode(app.exit(help));
   } catch (const CLI::ParseError& error) {
-    throw InvalidInput(std::string(error.what()) + "; see --help");
+    throw InvalidInput(fmt::format("{}; see --help", error.what()));
   }
 
   const bool wants_page = !folder.empty() || !files.empty();

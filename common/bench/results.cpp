@@ -1,5 +1,7 @@
 #include "results.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -14,13 +16,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Kind kind_of(const std::string& who) {
-  if (who == "pytorch") return Kind::rival;
+  if (who == "pytorch") return Kind::library;
   if (who == "floor") return Kind::floor;
   if (who == "ceiling") return Kind::ceiling;
   return Kind::stage;
 }
 
-std::optional<double> microseconds_a(const std::string& unit) {
+std::optional<double> microseconds_per(const std::string& unit) {
   if (unit == "ns") return 1e-3;
   if (unit == "us") return 1.0;
   if (unit == "ms") return 1e3;
@@ -54,7 +56,7 @@ std::string Results::about(const std::string& key) const {
 }
 
 Results parse_results(const Json& json, const std::string& file) {
-  const auto fail = [&](const std::string& what) { throw InvalidInput(file + ": " + what); };
+  const auto fail = [&](const std::string& what) { throw InvalidInput(fmt::format("{}: {}", file, what)); };
   const auto part = [&](const char* key) {
     return json.is_object() && json.contains(key) ? json[key] : Json();
   };
@@ -66,6 +68,8 @@ Results parse_results(const Json& json, const std::string& file) {
   for (const auto& [key, value] : context.items()) {
     if (value.is_string()) results.context[key] = value.get<std::string>();
   }
+  // Results recorded before this key had its present name.
+  if (const auto old = results.context.extract("rivals")) results.context["libraries"] = old.mapped();
   if (!results.context.contains("gpu")) fail("not results of this project's bench: no GPU in the context");
 
   std::string unit;
@@ -75,27 +79,29 @@ Results parse_results(const Json& json, const std::string& file) {
     if (text(row, "run_type") == "aggregate") continue;
     const std::string full_name = text(row, "name");
     const std::optional<Name> name = split(full_name);
-    if (!name)
-      fail("'" + full_name +
-           "' is not named stage/variant/shape/mode, so it is not from this project's bench");
+    if (!name) {
+      fail(fmt::format("'{}' is not named stage/variant/shape/mode, so it is not from this project's bench",
+                       full_name));
+    }
     if (const auto failed = row.find("error_occurred"); failed != row.end() && *failed == true) {
       results.not_measured.push_back({*name, text(row, "error_message")});
       continue;
     }
     const std::string own_unit = text(row, "time_unit");
-    const std::optional<double> to_us = microseconds_a(own_unit);
-    if (!to_us) fail("'" + full_name + "' has no time unit (ns, us, ms or s)");
+    const std::optional<double> to_us = microseconds_per(own_unit);
+    if (!to_us) fail(fmt::format("'{}' has no time unit (ns, us, ms or s)", full_name));
     if (!unit.empty() && unit != own_unit) {
-      fail("times in " + unit + " and in " + own_unit + "; a file has one unit of time");
+      fail(fmt::format("it has times in {} and in {}; a file has one unit of time", unit, own_unit));
     }
     unit = own_unit;
     const std::optional<double> time = number(row, "real_time"), p10 = number(row, "p10_us"),
                                 p90 = number(row, "p90_us");
-    if (!time || !p10 || !p90) fail("'" + full_name + "' lacks a real_time, p10_us or p90_us");
-    if (!(*time > 0 && std::isfinite(*time)))
-      fail("'" + full_name + "' has a time that is not a positive number");
+    if (!time || !p10 || !p90) fail(fmt::format("'{}' lacks a real_time, p10_us or p90_us", full_name));
+    if (!(*time > 0 && std::isfinite(*time))) {
+      fail(fmt::format("'{}' has a time that is not a positive number", full_name));
+    }
     const Kind kind = kind_of(name->who);
-    const bool has_problem = kind == Kind::stage || kind == Kind::rival;
+    const bool has_problem = kind == Kind::stage || kind == Kind::library;
     const std::string key = join(*name);
     if (!repetitions.contains(key)) order.push_back(key);
     repetitions[key].push_back(
@@ -108,8 +114,7 @@ Results parse_results(const Json& json, const std::string& file) {
          .p90_us = *p90,
          .tflops = number(row, "TFLOP/s"),
          .gbytes_per_s = number(row, "GB/s"),
-         .floor_us = number(row, "floor_us"),
-         .of_best_rival = number(row, "of_best_rival")});
+         .floor_us = number(row, "floor_us")});
   }
   for (const std::string& key : order) {
     std::vector<Measurement>& runs = repetitions[key];
@@ -126,13 +131,13 @@ std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) throw InvalidInput("cannot read " + path.string());
+  if (!file) throw InvalidInput(fmt::format("cannot read {}", path.string()));
   return text.str();
 }
 
 Results read_results(const std::filesystem::path& path) {
   const Json json = Json::parse(read_text(path), nullptr, false);
-  if (json.is_discarded()) throw InvalidInput(path.string() + " is not JSON");
+  if (json.is_discarded()) throw InvalidInput(fmt::format("{} is not JSON", path.string()));
   return parse_results(json, path.filename());
 }
 

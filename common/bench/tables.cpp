@@ -1,5 +1,8 @@
 #include "tables.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -7,7 +10,6 @@
 #include <cstdio>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "attention/error.hpp"
 
@@ -23,47 +25,40 @@ constexpr const char* kNothing =
 std::string digits(double value) {
   if (!(value > 0)) return "0";
   const int before_point = int(std::floor(std::log10(1.0005 * value))) + 1;  // 0.9996 is read as 1.00
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", std::clamp(3 - before_point, 0, 3), value);
-  return text;
+  return fmt::format("{:.{}f}", value, std::clamp(3 - before_point, 0, 3));
 }
 
 std::string factor(double value) {
-  return digits(value) + "x";
+  return fmt::format("{}x", digits(value));
 }
 
 std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, share < 0.095 ? "%.1f %%" : "%.0f %%", 100 * share);
-  return text;
+  return fmt::format("{:.{}f} %", 100 * share, share < 0.095 ? 1 : 0);
 }
 
 std::string row(const std::vector<std::string>& cells) {
-  std::string text = "|";
-  for (const std::string& cell : cells) text += " " + cell + " |";
-  return text + "\n";
+  return fmt::format("| {} |\n", fmt::join(cells, " | "));
 }
 
 std::string heading(const std::vector<std::string>& cells) {
-  std::string text = row(cells) + "|";
-  for (std::size_t i = 0; i < cells.size(); ++i) text += " --- |";
-  return text + "\n";
+  return row(cells) + row(std::vector<std::string>(cells.size(), "---"));
 }
 
 std::string code(const std::string& text) {
-  return "`" + text + "`";
+  return fmt::format("`{}`", text);
 }
 
 std::string where_from(const Results& results) {
-  const std::string commit = results.about("commit");
-  return "NVIDIA driver " + results.about("driver") + ", CUDA " + results.about("cuda") + ", rivals from " +
-         results.about("rivals") + "; commit " + code(commit.substr(0, 12)) +
-         (results.about("dirty") == "true" ? " with changes" : "") + ", " +
-         results.about("date").substr(0, 10) + ". Recorded in `docs/results/" + results.file +
-         "` by `docs/record.sh`, whose command was " + code(results.about("command")) + ".\n";
+  return fmt::format(
+      "NVIDIA driver {}, CUDA {}, libraries from {}; commit `{:.12}`{}, {:.10}. Recorded in "
+      "`docs/results/{}` by "
+      "`docs/record.sh`, whose command was `{}`.\n",
+      results.about("driver"), results.about("cuda"), results.about("libraries"), results.about("commit"),
+      results.about("dirty") == "true" ? " with changes" : "", results.about("date"), results.file,
+      results.about("command"));
 }
 
-// The stages' measurements of one shape and mode, in ladder order.
+// The measurements of one kind, shape and mode, in the file's order.
 std::vector<const Measurement*> of_kind(const Results& results, Kind kind, const std::string& shape,
                                         const std::string& mode) {
   std::vector<const Measurement*> found;
@@ -85,13 +80,17 @@ std::string time_or_dash(const Measurement* measurement) {
   return measurement ? digits(measurement->median_us) : "-";
 }
 
-// Cells that every table of variants has: median, spread, gain on the row before, rate, share of the best
-// rival.
+// Cells that every table of variants has: median, spread,
+// speed-up over the row before, rate, share of the best library.
 std::vector<std::string> numbers(const Measurement& now, const Measurement* before,
-                                 const Measurement* rival) {
-  return {digits(now.median_us), digits(now.p10_us) + " - " + digits(now.p90_us),
+                                 const Measurement* library) {
+  return {digits(now.median_us), fmt::format("{} - {}", digits(now.p10_us), digits(now.p90_us)),
           before ? factor(before->median_us / now.median_us) : "", now.tflops ? digits(*now.tflops) : "",
-          rival ? percent(rival->median_us / now.median_us) : "-"};
+          library ? percent(library->median_us / now.median_us) : "-"};
+}
+
+std::string label(const Measurement& measurement) {
+  return fmt::format("{}/{}", measurement.name.who, measurement.name.variant);
 }
 
 std::string with_front(std::vector<std::string> front, const std::vector<std::string>& rest) {
@@ -101,17 +100,17 @@ std::string with_front(std::vector<std::string> front, const std::vector<std::st
 
 std::string ladder_table(const Results& results) {
   const auto ours = of_kind(results, Kind::stage, kHeadline, "chain");
-  const auto rivals = of_kind(results, Kind::rival, kHeadline, "chain");
-  const Measurement* rival = best(rivals);
-  std::string text = heading({"stage", "variant", "idea", "median us", "p10 - p90", "against the row before",
-                              "TFLOP/s", "of the best rival"});
+  const auto libraries = of_kind(results, Kind::library, kHeadline, "chain");
+  const Measurement* library = best(libraries);
+  std::string text = heading({"stage", "variant", "idea", "median us", "p10 - p90",
+                              "speed-up over the row before", "TFLOP/s", "of the best library"});
   const Measurement* before = nullptr;
   for (const Measurement* now : ours) {
-    text += with_front({now->name.who, code(now->name.variant), now->idea}, numbers(*now, before, rival));
+    text += with_front({now->name.who, code(now->name.variant), now->idea}, numbers(*now, before, library));
     before = now;
   }
-  for (const Measurement* now : rivals) {
-    text += with_front({"rival", code(now->name.variant), now->idea}, numbers(*now, nullptr, rival));
+  for (const Measurement* now : libraries) {
+    text += with_front({"library", code(now->name.variant), now->idea}, numbers(*now, nullptr, library));
   }
   for (const Measurement* now : of_kind(results, Kind::floor, "G128_T256", "chain")) {
     text += with_front({"floor", code(now->name.variant), now->idea}, numbers(*now, nullptr, nullptr));
@@ -121,21 +120,20 @@ std::string ladder_table(const Results& results) {
 
 std::string stage_table(const Results& results, const std::string& stage) {
   const auto all = of_kind(results, Kind::stage, kHeadline, "chain");
-  const Measurement* rival = best(of_kind(results, Kind::rival, kHeadline, "chain"));
-  std::string text = heading({"variant", "idea", "median us", "p10 - p90", "against the row before",
-                              "TFLOP/s", "of the best rival"});
-  std::string modes =
-      heading({"variant, us a call", "chain", "causal", "single", "cold", "streams", "launch floor, chain"});
+  const Measurement* library = best(of_kind(results, Kind::library, kHeadline, "chain"));
+  std::string text = heading({"variant", "idea", "median us", "p10 - p90", "speed-up over the row before",
+                              "TFLOP/s", "of the best library"});
+  std::string modes = heading(
+      {"variant, us per call", "chain", "causal", "single", "cold", "streams", "launch floor, chain"});
   const Measurement* before = nullptr;
   bool any = false;
   for (const Measurement* now : all) {
     if (now->name.who == stage) {
       if (!any && before) {
-        text += with_front({code(before->name.who + "/" + before->name.variant), before->idea},
-                           numbers(*before, nullptr, rival));
+        text += with_front({code(label(*before)), before->idea}, numbers(*before, nullptr, library));
       }
       any = true;
-      text += with_front({code(now->name.variant), now->idea}, numbers(*now, before, rival));
+      text += with_front({code(now->name.variant), now->idea}, numbers(*now, before, library));
       const auto in_mode = [&](const std::string& shape, const char* mode) {
         return time_or_dash(results.find({stage, now->name.variant, shape, mode}));
       };
@@ -148,7 +146,7 @@ std::string stage_table(const Results& results, const std::string& stage) {
   return any ? text + "\n" + modes : kNothing;
 }
 
-// TFLOP/s of "stage/variant" or "pytorch/back end" at a shape.
+// TFLOP/s of "stage/variant" or "pytorch/library" at a shape.
 std::string rate(const Results& results, const std::string& who, const std::string& shape) {
   const std::size_t slash = who.find('/');
   const Measurement* found = results.find({who.substr(0, slash), who.substr(slash + 1), shape, "chain"});
@@ -156,7 +154,7 @@ std::string rate(const Results& results, const std::string& who, const std::stri
 }
 
 std::string shapes_table(const Results& results) {
-  // Shapes with a time of at least two contestants, in the file's order; the headline has tables of its own.
+  // Every shape but the headline, which has tables of its own, in the file's order.
   std::vector<std::string> shapes, contestants;
   std::set<std::string> seen;
   std::map<std::string, std::size_t> times;
@@ -165,11 +163,11 @@ std::string shapes_table(const Results& results) {
     const std::string& shape = measurement.name.shape;
     if (shape == kHeadline || shape == kHeadlineCausal) continue;
     if (seen.insert(shape).second) shapes.push_back(shape);
-    const std::string who = measurement.name.who + "/" + measurement.name.variant;
+    const std::string who = label(measurement);
     if (seen.insert(who).second) contestants.push_back(who);
     ++times[who];
   }
-  // Who was timed at few of them has a table elsewhere.
+  // Variants that were timed on less than half of these shapes are in other tables.
   std::erase_if(contestants, [&](const std::string& who) { return 2 * times[who] < shapes.size(); });
   std::stable_partition(contestants.begin(), contestants.end(),
                         [](const std::string& who) { return !who.starts_with("pytorch/"); });
@@ -186,7 +184,8 @@ std::string shapes_table(const Results& results) {
   return text;
 }
 
-// Rates at 16384 tokens of 2048 channels: a column a length, full and causal, a row a contestant.
+// Rates at 16384 tokens of 2048 channels: one column per
+// length, unmasked and causal, one row per variant or library.
 std::string large_table(const Results& results) {
   std::string text;
   for (const int head_dim : {64, 128}) {
@@ -194,7 +193,7 @@ std::string large_table(const Results& results) {
     const auto add_once = [](std::vector<std::string>& list, const std::string& item) {
       if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
     };
-    for (const Kind kind : {Kind::rival, Kind::stage}) {
+    for (const Kind kind : {Kind::library, Kind::stage}) {
       for (const Measurement& measurement : results.measurements) {
         const auto& p = measurement.problem;
         if (measurement.kind != kind || measurement.name.mode != "chain" || !p || p->head_dim != head_dim ||
@@ -202,14 +201,14 @@ std::string large_table(const Results& results) {
           continue;
         }
         add_once(shapes, measurement.name.shape);
-        add_once(contestants, measurement.name.who + "/" + measurement.name.variant);
+        add_once(contestants, label(measurement));
       }
     }
     if (shapes.empty()) continue;
-    std::vector<std::string> cells = {"D=" + std::to_string(head_dim) + ", TFLOP/s"};
+    std::vector<std::string> cells = {fmt::format("D={}, TFLOP/s", head_dim)};
     for (const std::string& shape : shapes) {
       const Problem p = parse_shape(shape);
-      cells.push_back("S=" + std::to_string(p.seq_q) + (p.causal ? " causal" : ""));
+      cells.push_back(fmt::format("S={}{}", p.seq_q, p.causal ? " causal" : ""));
     }
     if (!text.empty()) text += "\n";
     text += heading(cells);
@@ -220,11 +219,11 @@ std::string large_table(const Results& results) {
       }
       text += row(cells);
     }
-    cells = {"the best of ours, of the best rival"};
+    cells = {"our best, of the best library"};
     for (const std::string& shape : shapes) {
       const Measurement* ours = best(of_kind(results, Kind::stage, shape, "chain"));
-      const Measurement* rival = best(of_kind(results, Kind::rival, shape, "chain"));
-      cells.push_back(ours && rival ? percent(rival->median_us / ours->median_us) : "-");
+      const Measurement* library = best(of_kind(results, Kind::library, shape, "chain"));
+      cells.push_back(ours && library ? percent(library->median_us / ours->median_us) : "-");
     }
     text += row(cells);
   }
@@ -247,14 +246,15 @@ std::string block(const std::string& name, const std::vector<Results>& all, cons
                               : name == "large"  ? large_table(results)
                                                  : stage_table(results, name);
     if (table == kNothing) continue;
-    const std::string what = name == "shapes" || name == "large"
-                                 ? "times are medians of `chain`."
-                                 : "B=1 H=8 S=512 D=64, FP16; microseconds a call in a CUDA graph (`chain`).";
+    const char* const what =
+        name == "shapes" || name == "large"
+            ? "times are medians of `chain`."
+            : "B=1 H=8 S=512 D=64, FP16; microseconds per call in a CUDA graph (`chain`).";
     if (!text.empty()) text += "\n";
-    text += results.about("gpu") + ": " + what + "\n\n" + table + "\n" + where_from(results);
+    text += fmt::format("{}: {}\n\n{}\n{}", results.about("gpu"), what, table, where_from(results));
   }
   if (text.empty()) return kNothing;
-  if (name == "ladder") text += "\n![The ladder, log scale](" + to_root + "docs/ladder.svg)\n";
+  if (name == "ladder") text += fmt::format("\n![The ladder, log scale]({}docs/ladder.svg)\n", to_root);
   return text;
 }
 
@@ -273,14 +273,14 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
     const std::size_t close = markdown.find(kClose, open);
     if (name_end == std::string::npos || close == std::string::npos || name_end > close ||
         markdown.find(kOpen, open + 1) < close) {
-      throw InvalidInput(file + ": a block '" + kOpen + "...' is not closed by '" + kClose + "'");
+      throw InvalidInput(fmt::format("{}: a block '{}...' is not closed by '{}'", file, kOpen, kClose));
     }
     const std::size_t contents = name_end + kOpenEnd.size();
     const std::string name = markdown.substr(open + kOpen.size(), name_end - open - kOpen.size());
     const bool of_stage = name.size() > 3 && std::isdigit(name[0]) && std::isdigit(name[1]) && name[2] == '_';
     if (name != "ladder" && name != "shapes" && name != "large" && !of_stage) {
-      throw InvalidInput(file + ": no results are called '" + name +
-                         "'; there is ladder, shapes, large or a stage's name");
+      throw InvalidInput(fmt::format(
+          "{}: no results are called '{}'; there is ladder, shapes, large or a stage's name", file, name));
     }
     text += markdown.substr(at, contents - at) + block(name, all, to_root);
     at = close;
@@ -289,47 +289,52 @@ std::string with_blocks(const std::string& markdown, const std::string& file,
 
 std::string ladder_plot(const Results& results) {
   const auto ours = of_kind(results, Kind::stage, kHeadline, "chain");
-  const auto rivals = of_kind(results, Kind::rival, kHeadline, "chain");
+  const auto libraries = of_kind(results, Kind::library, kHeadline, "chain");
   const auto floors = of_kind(results, Kind::floor, "G128_T256", "chain");
-  std::ostringstream plot;
-  plot << "set terminal svg size 860," << 150 + 24 * ours.size()
-       << " noenhanced font 'sans-serif,12' background 'white'\n"
-       << "set title 'Microseconds a call, B=1 H=8 S=512 D=64, " << results.about("gpu") << "'\n"
-       << "set logscale x\nset xrange [0.4:" << 2.5 * (ours.empty() ? 1 : ours.front()->median_us) << "]\n"
-       << "set yrange [" << ours.size()
-       << ":-3.3]\nset key off\nset style fill solid\nset border 1\nset xtics nomirror\n"
-       << "set ytics nomirror scale 0\nset lmargin 30\nset xlabel 'us (log scale, shorter is faster)'\n";
+  std::string plot = fmt::format(
+      "set terminal svg size 860,{} noenhanced font 'sans-serif,12' background 'white'\n"
+      "set title 'Microseconds per call, B=1 H=8 S=512 D=64, {}'\n"
+      "set logscale x\n"
+      "set xrange [0.4:{:g}]\n"
+      "set yrange [{}:-3.3]\n"
+      "set key off\n"
+      "set style fill solid\n"
+      "set border 1\n"
+      "set xtics nomirror\n"
+      "set ytics nomirror scale 0\n"
+      "set lmargin 30\n"
+      "set xlabel 'us (log scale, shorter is faster)'\n",
+      150 + 24 * ours.size(), results.about("gpu"), 2.5 * (ours.empty() ? 1 : ours.front()->median_us),
+      ours.size());
   const auto line = [&](const Measurement& at, const std::string& what, const char* color, double height) {
-    plot << "set arrow from " << at.median_us << ",graph 0 to " << at.median_us << "," << height
-         << " nohead lc rgb '" << color << "' dt 2\n"
-         << "set label '" << what << " " << digits(at.median_us) << "' at " << at.median_us << "," << height
-         << " offset 0.4,0 font ',10' textcolor rgb '" << color << "'\n";
+    plot += fmt::format("set arrow from {:g},graph 0 to {:g},{:g} nohead lc rgb '{}' dt 2\n", at.median_us,
+                        at.median_us, height, color);
+    plot += fmt::format("set label '{} {}' at {:g},{:g} offset 0.4,0 font ',10' textcolor rgb '{}'\n", what,
+                        digits(at.median_us), at.median_us, height, color);
   };
-  for (std::size_t i = 0; i < rivals.size(); ++i)
-    line(*rivals[i], rivals[i]->name.variant, "#b03060", -0.7 - 0.7 * double(i % 4));
+  for (std::size_t i = 0; i < libraries.size(); ++i) {
+    line(*libraries[i], libraries[i]->name.variant, "#b03060", -0.7 - 0.7 * double(i % 4));
+  }
   for (const Measurement* floor : floors) line(*floor, "launch floor", "#555555", -0.7);
-  plot << "$ladder << END\n";
+  plot += "$ladder << END\n";
   int color = -1;
   std::string stage;
   for (std::size_t i = 0; i < ours.size(); ++i) {
     if (ours[i]->name.who != stage) ++color;
     stage = ours[i]->name.who;
-    plot << i << " " << ours[i]->median_us << " " << color << " \"" << stage << "/" << ours[i]->name.variant
-         << "\" \"" << digits(ours[i]->median_us) << "\"\n";
+    plot += fmt::format("{} {:g} {} \"{}\" \"{}\"\n", i, ours[i]->median_us, color, label(*ours[i]),
+                        digits(ours[i]->median_us));
   }
-  plot
-      << "END\narray colors[6] = [0x8da0cb, 0x66c2a5, 0xe5a84b, 0xe78ac3, 0x5c8a3a, 0x999999]\n"
-      << "plot $ladder using (0.4):1:(0.4):2:($1-0.36):($1+0.36):(colors[int($3)%6+1]):ytic(stringcolumn(4)) "
+  return plot +
+         "END\n"
+         "array colors[6] = [0x8da0cb, 0x66c2a5, 0xe5a84b, 0xe78ac3, 0x5c8a3a, 0x999999]\n"
+         "plot $ladder using (0.4):1:(0.4):2:($1-0.36):($1+0.36):(colors[int($3)%6+1]):ytic(stringcolumn(4)) "
          "with boxxyerror lc rgb variable, \\\n"
-      << "  $ladder using 2:1:5 with labels left offset 0.6,0 font ',10'\n";
-  return plot.str();
+         "  $ladder using 2:1:5 with labels left offset 0.6,0 font ',10'\n";
 }
 
 std::string ladder_mark(const Results& results) {
-  char mark[64];
-  std::snprintf(mark, sizeof mark, "<!-- drawn from %016llx -->",
-                static_cast<unsigned long long>(fnv1a(ladder_plot(results))));
-  return mark;
+  return fmt::format("<!-- drawn from {:016x} -->", fnv1a(ladder_plot(results)));
 }
 
 std::vector<Generated> generate_documents(const std::filesystem::path& root) {
@@ -354,8 +359,9 @@ std::vector<Generated> generate_documents(const std::filesystem::path& root) {
     const std::string name = std::filesystem::relative(path, root);
     const bool of_stage = path.parent_path().parent_path().filename() == "stages";
     const std::string stage = path.parent_path().filename();
-    if (of_stage && markdown.find("<!-- results: " + stage + " -->") == std::string::npos) {
-      throw InvalidInput(name + " has no block '<!-- results: " + stage + " -->' for its recorded times");
+    if (of_stage && markdown.find(fmt::format("<!-- results: {} -->", stage)) == std::string::npos) {
+      throw InvalidInput(
+          fmt::format("{} has no block '<!-- results: {} -->' for its recorded times", name, stage));
     }
     documents.push_back({path, with_blocks(markdown, name, all)});
   }
@@ -369,13 +375,13 @@ std::optional<Generated> generate_picture(const std::filesystem::path& root, boo
   Generated picture{root / "docs/ladder.svg", ladder_mark(results), true};
   if (!draw) return picture;
 
-  // gnuplot reads its commands from a file of the system's own, which is gone once closed.
+  // gnuplot reads its commands from a temporary file without a name, which is gone once closed.
   FILE* commands = std::tmpfile();
   if (!commands) throw InvalidInput("cannot make a temporary file for gnuplot");
   const std::string plot = ladder_plot(results);
   std::fwrite(plot.data(), 1, plot.size(), commands);
   std::fflush(commands);
-  const std::string command = "gnuplot /dev/fd/" + std::to_string(fileno(commands));
+  const std::string command = fmt::format("gnuplot /dev/fd/{}", fileno(commands));
   FILE* pipe = popen(command.c_str(), "r");
   std::string svg;
   char buffer[4096];

@@ -7,25 +7,26 @@
 
 #include "results.hpp"
 
-// What is written into the repository from recorded results: the blocks between `<!-- results: NAME -->` and
-// `<!-- /results -->` of Markdown files, and the picture of the ladder. NAME is a stage, `ladder` (every
-// variant on the headline shape), `shapes` (other shapes beside the rivals) or `large` (the largest, by
-// length).
+// What `report` writes into the repository from recorded results: the blocks between `<!-- results: NAME -->`
+// and `<!-- /results -->` of Markdown files, and the picture of the ladder. NAME is a stage, `ladder` (every
+// variant on the headline shape), `shapes` (the other shapes, with libraries) or `large` (the largest shapes,
+// one column per length).
 namespace attention::bench {
 
-/// The Markdown of one block. Says in one line that nothing is recorded where that is so. `to_root` leads
-/// from the document's folder to the repository's ("../../").
+/// The Markdown of one block, or one line saying that nothing is recorded. `to_root` is the path from the
+/// document's folder to the repository's ("../../").
 std::string block(const std::string& name, const std::vector<Results>& all, const std::string& to_root);
 
-/// `markdown` with every block replaced; nothing else changes. @throws InvalidInput naming `file`, for a
-/// block that is not closed.
+/// `markdown` with every block replaced; nothing else changes. `file` is its path in the repository.
+/// @throws InvalidInput naming `file`, for a block that is not closed or whose name is unknown.
 std::string with_blocks(const std::string& markdown, const std::string& file,
                         const std::vector<Results>& all);
 
-/// Input of gnuplot that draws the ladder of one file as SVG on standard output.
+/// Commands for gnuplot that draw the ladder of one results file as SVG on standard output.
 std::string ladder_plot(const Results& results);
 
-/// A mark for the SVG made from this plot: it tells a picture of older results without drawing it again.
+/// A comment for the SVG with a hash of ladder_plot(): it shows
+/// that a picture is of older results without drawing it.
 std::string ladder_mark(const Results& results);
 
 /// A file of the repository and what it should contain. A picture is compared by its mark alone, because

@@ -1,5 +1,7 @@
 #include "verify.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <random>
 
@@ -35,7 +37,8 @@ Verifier::Verifier(const Problem& problem, const Inputs& inputs, std::size_t lar
   }
 }
 
-// The rows of a sample are a problem of their own: a causal one ends at the last key that its last row sees.
+// The rows of a sample become a problem of their own; a
+// causal one ends at the last key that the last row sees.
 void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head, int first_row, int rows) {
   const int keys = problem.causal ? first_row + rows + problem.seq_kv - problem.seq_q : problem.seq_kv;
   if (keys < 1) return;
@@ -55,8 +58,7 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
                         part(inputs.k, kv_start, keys * row_elements),
                         part(inputs.v, kv_start, keys * row_elements)};
   samples_.push_back({q_start,
-                      "batch " + std::to_string(batch) + ", head " + std::to_string(head % problem.heads) +
-                          ", rows from " + std::to_string(first_row) + ": ",
+                      fmt::format("batch {}, head {}, rows from {}", batch, head % problem.heads, first_row),
                       reference::expect(rows_only, parts)});
   const Tolerance& own = samples_.back().expected.tolerance;
   tolerance_.max_abs_error = std::max(tolerance_.max_abs_error, own.max_abs_error);
@@ -64,19 +66,20 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
 }
 
 std::optional<std::string> Verifier::complaint(std::span<const half> o, double error_factor) const {
-  // Of a half, every exponent bit set means infinite or NaN.
+  // A half whose exponent bits are all set is infinite or NaN.
   const auto not_finite = std::find_if(
       o.begin(), o.end(), [](half value) { return (__half_as_ushort(value) & 0x7c00) == 0x7c00; });
   if (not_finite != o.end()) {
-    return "element " + std::to_string(not_finite - o.begin()) + " of " + std::to_string(o.size()) +
-           " is not finite or was not written";
+    return fmt::format("element {} of {} is not finite or was not written", not_finite - o.begin(), o.size());
   }
   const Tolerance tolerance = {tolerance_.max_abs_error * error_factor,
                                tolerance_.relative_error * error_factor};
   for (const Sample& sample : samples_) {
     const Comparison comparison = compare(o.subspan(sample.first_element, sample.expected.o.size()),
                                           sample.expected.o, tolerance, {}, std::size_t(head_dim_));
-    if (!comparison.ok) return sample.where + comparison.message;
+    if (comparison.ok) continue;
+    return sample.where.empty() ? comparison.message
+                                : fmt::format("{}: {}", sample.where, comparison.message);
   }
   return {};
 }

@@ -13,27 +13,28 @@
 
 namespace attention::bench {
 
-/// Holds outputs of one problem against the float64 reference, with the tolerance of reference::expect().
+/// Compares outputs of one problem with the float64 reference, within the tolerance of reference::expect().
 ///
-/// Every element of a small problem is compared. Of a large one, whose reference would take minutes, every
-/// element must be finite (outputs are poisoned with NaN before a call, so one that nobody wrote shows), and
-/// rows are compared in samples: blocks of neighbouring rows of heads spread over the batch, first and last
-/// rows of a head among them.
+/// Every element of a small problem is compared. The reference of a large problem would take minutes, so
+/// there we require that every element is finite (outputs are poisoned with NaN before a call, so an element
+/// that was not written shows) and compare samples: blocks of neighbouring rows from heads spread over the
+/// batch, among them first and last rows.
 class Verifier {
  public:
-  /// Problems of at most this many products of Q K^T are compared whole.
+  /// Problems with at most this many multiplications in Q K^T are compared whole.
   static constexpr std::size_t kLargestWhole = std::size_t(1) << 29;
 
-  /// The inputs must be finite.
+  /// Computes the reference on the host. The inputs must be finite.
   Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole = kLargestWhole);
 
-  /// One line that says what is wrong with an output, or nothing.
+  /// One line that says what is wrong with an output [batch, heads, seq_q, head_dim] on the host, or nothing.
+  /// `error_factor` multiplies the tolerance.
   std::optional<std::string> complaint(std::span<const half> o, double error_factor) const;
 
  private:
   struct Sample {
     std::size_t first_element;  // of the output
-    std::string where;
+    std::string where;          // in words; empty for a whole problem
     reference::Expected expected;
   };
 
@@ -41,7 +42,7 @@ class Verifier {
 
   int head_dim_;
   std::vector<Sample> samples_;
-  Tolerance tolerance_ = {};  // the largest of the samples'
+  Tolerance tolerance_ = {};  // the largest of all samples
 };
 
 }  // namespace attention::bench

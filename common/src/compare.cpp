@@ -1,18 +1,17 @@
 #include "attention/compare.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
-#include <sstream>
 #include <stdexcept>
 
 namespace attention {
 namespace {
 
 std::string place(std::size_t index, std::size_t row_length) {
-  std::ostringstream text;
-  text << "element " << index;
-  if (row_length > 1) text << " (row " << index / row_length << ", column " << index % row_length << ")";
-  return text.str();
+  if (row_length == 1) return fmt::format("element {}", index);
+  return fmt::format("element {} (row {}, column {})", index, index / row_length, index % row_length);
 }
 
 }  // namespace
@@ -20,14 +19,14 @@ std::string place(std::size_t index, std::size_t row_length) {
 Comparison compare(std::span<const half> got, std::span<const double> want, const Tolerance& tolerance,
                    std::span<const unsigned char> may_be_non_finite, std::size_t row_length) {
   if (got.size() != want.size()) {
-    throw std::logic_error("compare: " + std::to_string(got.size()) + " elements against a reference of " +
-                           std::to_string(want.size()));
+    throw std::logic_error(
+        fmt::format("compare: {} elements against a reference of {}", got.size(), want.size()));
   }
   if (got.empty()) throw std::logic_error("compare: nothing to compare");
   if (row_length == 0 || got.size() % row_length != 0 ||
       (!may_be_non_finite.empty() && may_be_non_finite.size() != got.size() / row_length)) {
-    throw std::logic_error("compare: " + std::to_string(may_be_non_finite.size()) + " row flags for " +
-                           std::to_string(got.size()) + " elements in rows of " + std::to_string(row_length));
+    throw std::logic_error(fmt::format("compare: {} row flags for {} elements in rows of {}",
+                                       may_be_non_finite.size(), got.size(), row_length));
   }
 
   Comparison result;
@@ -76,20 +75,19 @@ Comparison compare(std::span<const half> got, std::span<const double> want, cons
   result.ok = elements_ok && norm_ok;
   if (result.ok) return result;
 
-  std::ostringstream text;
-  text.precision(6);
   const std::size_t i = result.worst_index;
-  text << place(i, row_length) << ": got " << __half2float(got[i]) << ", want " << want[i];
+  result.message =
+      fmt::format("{}: got {:g}, want {:g}", place(i, row_length), __half2float(got[i]), want[i]);
   if (!elements_ok) {
-    text << " +- " << tolerance.max_abs_error << "; " << result.wrong_elements << " of " << got.size()
-         << " elements are wrong";
+    result.message += fmt::format(" +- {:g}; {} of {} elements are wrong", tolerance.max_abs_error,
+                                  result.wrong_elements, got.size());
   } else {
-    text << " (the largest error, within " << tolerance.max_abs_error << ")";
+    result.message += fmt::format(" (the largest error, within {:g})", tolerance.max_abs_error);
   }
   if (!norm_ok) {
-    text << "; relative error " << result.relative_error << " is above " << tolerance.relative_error;
+    result.message += fmt::format("; the relative error {:g} is above {:g}", result.relative_error,
+                                  tolerance.relative_error);
   }
-  result.message = text.str();
   return result;
 }
 

@@ -1,6 +1,7 @@
 #include "attention/device.hpp"
 
 #include <cuda_runtime.h>
+#include <fmt/format.h>
 
 #include "attention/cuda_check.hpp"
 #include "device_control.hpp"
@@ -9,15 +10,15 @@ namespace attention {
 
 void cuda_check(cudaError_t status, const char* expression, const char* file, int line) {
   if (status == cudaSuccess) return;
-  throw CudaError(std::string(file) + ":" + std::to_string(line) + ": " + expression + ": " +
-                  cudaGetErrorString(status));
+  throw CudaError(fmt::format("{}:{}: {}: {}", file, line, expression, cudaGetErrorString(status)));
 }
 
 Device current_device() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess)
-    throw NoDevice(std::string("no CUDA device answers: ") + cudaGetErrorString(status));
+  if (status != cudaSuccess) {
+    throw NoDevice(fmt::format("no CUDA device answers: {}", cudaGetErrorString(status)));
+  }
   if (count == 0) throw NoDevice("no CUDA device answers: the driver lists none");
 
   int index = 0;

@@ -1,5 +1,7 @@
 #include "attention/device_buffer.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -15,14 +17,14 @@ constexpr unsigned char kBand = 0xA5;
 }  // namespace
 
 RawDeviceBuffer::RawDeviceBuffer(std::size_t bytes, Guards guards) : bytes_(bytes), guards_(guards) {
-  // One byte at least: an allocation of none gives a null pointer, which reads as a failure.
+  // At least one byte: cudaMalloc of no bytes gives a null pointer, which looks like a failure.
   const std::size_t whole = std::max<std::size_t>(bytes_ + 2 * band_bytes(), 1);
   void* allocation = nullptr;
   const cudaError_t status = cudaMalloc(&allocation, whole);
   if (status == cudaErrorMemoryAllocation) {
     (void)cudaGetLastError();  // not sticky: the next call may succeed
-    throw InvalidInput("the device has no room for " + bytes_in_words(whole) + "; " +
-                       bytes_in_words(free_memory_bytes()) + " are free");
+    throw InvalidInput(fmt::format("the device has no room for {}; {} are free", bytes_in_words(whole),
+                                   bytes_in_words(free_memory_bytes())));
   }
   CUDA_CHECK(status);
   allocation_ = static_cast<unsigned char*>(allocation);
@@ -58,12 +60,12 @@ std::optional<std::string> RawDeviceBuffer::damage() const {
     const auto is_damaged = [](unsigned char byte) { return byte != kBand; };
     if (after) {
       const auto first = std::find_if(band.begin(), band.end(), is_damaged);
-      if (first != band.end())
-        return "written " + std::to_string(first - band.begin()) + " bytes past its end";
+      if (first != band.end()) return fmt::format("written {} bytes past its end", first - band.begin());
     } else {
       const auto last = std::find_if(band.rbegin(), band.rend(), is_damaged);
-      if (last != band.rend())
-        return "written " + std::to_string(last - band.rbegin() + 1) + " bytes before its start";
+      if (last != band.rend()) {
+        return fmt::format("written {} bytes before its start", last - band.rbegin() + 1);
+      }
     }
   }
   return std::nullopt;

@@ -1,5 +1,7 @@
 #include "device_control.hpp"
 
+#include <fmt/format.h>
+
 #include "attention/error.hpp"
 
 namespace attention {
@@ -11,8 +13,8 @@ void configure_device(const EmulatorOptions& options) {
                        : options.profile_blocks != 0 ? "--profile-blocks"
                                                      : nullptr;
   if (option) {
-    throw InvalidInput(std::string(option) +
-                       " needs the emulated device; on a GPU use compute-sanitizer and ncu instead");
+    throw InvalidInput(
+        fmt::format("{} needs the emulated device; on a GPU use compute-sanitizer and ncu instead", option));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "host_memory.hpp"
 
 #include <cuda_fp16.h>
+#include <fmt/format.h>
 
 #include <fstream>
 #include <limits>
@@ -12,8 +13,7 @@
 namespace attention {
 namespace {
 
-// MemAvailable of /proc/meminfo, because with overcommit an allocation that will not fit succeeds all the
-// same.
+// MemAvailable of /proc/meminfo: with overcommit even an allocation that will not fit succeeds.
 std::size_t available_bytes() {
   std::ifstream meminfo("/proc/meminfo");
   std::string field;
@@ -27,15 +27,15 @@ std::size_t available_bytes() {
 }  // namespace
 
 void check_host_memory(const Problem& problem) {
-  // Half inputs and outputs, twice for the copies that checks make; the reference converts K, V to double and
-  // has O in double and half.
+  // Inputs and outputs in half, twice because checks copy them; the reference converts K and V to double and
+  // has O in double and in half.
   const std::size_t need =
       (2 * sizeof(half) + sizeof(double)) * (problem.q_elements() + 2 * problem.kv_elements()) +
       (2 * sizeof(half) + sizeof(double)) * problem.q_elements();
   const std::size_t available = available_bytes();
   if (need > available) {
-    throw InvalidInput("this shape needs about " + bytes_in_words(need) + " of host memory; " +
-                       bytes_in_words(available) + " are free");
+    throw InvalidInput(fmt::format("this shape needs about {} of host memory; {} are free",
+                                   bytes_in_words(need), bytes_in_words(available)));
   }
 }
 

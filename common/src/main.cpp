@@ -1,5 +1,7 @@
-// The one main of every stage's program: run the variants, check each against the reference, print a table.
+// The main of every stage's program: runs the variants, checks each against the reference, prints a table.
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,14 +34,14 @@ struct Selected {
   const Variant* variant;
 };
 
-// What became of one variant.
+// The outcome of one variant: a row of the table.
 struct Row {
   Selected what;
   enum class Verdict { right, wrong, failed, unsupported, not_checked } verdict;
   std::optional<Comparison> comparison;
   std::optional<Tolerance> tolerance;
   std::optional<Timing> timing;
-  std::vector<std::string> complaints;  // why it is not right, a line each
+  std::vector<std::string> complaints;  // why it is not right, one line each
 };
 
 const char* in_words(Row::Verdict verdict) {
@@ -63,7 +65,7 @@ std::vector<Selected> select(const Options& options) {
   for (const Stage* stage : registry()) stage_names.emplace_back(stage->name);
   for (const std::string& name : options.stages) {
     if (std::find(stage_names.begin(), stage_names.end(), name) == stage_names.end()) {
-      throw InvalidInput("no stage is named '" + name + "'; there is " + alternatives(stage_names));
+      throw InvalidInput(fmt::format("no stage is named '{}'; there is {}", name, alternatives(stage_names)));
     }
   }
 
@@ -81,24 +83,20 @@ std::vector<Selected> select(const Options& options) {
   }
   if (selected.empty()) {
     variant_names.push_back("all");
-    throw InvalidInput("no variant is named '" + *options.variant + "'; there is " +
-                       alternatives(variant_names));
+    throw InvalidInput(
+        fmt::format("no variant is named '{}'; there is {}", *options.variant, alternatives(variant_names)));
   }
   if (options.out && selected.size() > 1) {
-    throw InvalidInput("--out takes the output of one variant, " + std::to_string(selected.size()) +
-                       " are chosen: name one with --variant");
+    throw InvalidInput(fmt::format(
+        "--out takes the output of one variant and {} are chosen: name one with --variant", selected.size()));
   }
   return selected;
 }
 
 void print_list() {
   for (const Stage* stage : registry()) {
-    std::cout << stage->name << ": " << stage->title << '\n';
-    for (const Variant& variant : stage->variants) {
-      std::cout << "  " << variant.name
-                << std::string(18 - std::min<std::size_t>(17, variant.name.size()), ' ') << variant.idea
-                << '\n';
-    }
+    fmt::print("{}: {}\n", stage->name, stage->title);
+    for (const Variant& variant : stage->variants) fmt::print("  {:<17} {}\n", variant.name, variant.idea);
   }
 }
 
@@ -107,20 +105,17 @@ struct FileInputs {
   Inputs inputs;
 };
 
-// Q, K and V from the files named, where they are.
+// Q, K and V from the files of --q, --k and --v, where those are given.
 std::optional<FileInputs> read_files(const Options& options) {
   if (!options.q) return std::nullopt;
   NpyArray q = read_npy(*options.q), k = read_npy(*options.k), v = read_npy(*options.v);
-  const auto words = [](const NpyArray& array) {
-    std::string text = "[";
-    for (const int size : array.shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-    return text + "]";
-  };
+  const auto words = [](const NpyArray& array) { return fmt::format("[{}]", fmt::join(array.shape, ", ")); };
   if (k.shape != v.shape) {
-    throw InvalidInput("K and V must have one shape, got K " + words(k) + " and V " + words(v));
+    throw InvalidInput(fmt::format("K and V must have one shape, got K {} and V {}", words(k), words(v)));
   }
   if (q.shape[0] != k.shape[0] || q.shape[3] != k.shape[3]) {
-    throw InvalidInput("Q and K must agree in batch and head_dim, got Q " + words(q) + " and K " + words(k));
+    throw InvalidInput(
+        fmt::format("Q and K must agree in batch and head_dim, got Q {} and K {}", words(q), words(k)));
   }
   Shape shape = options.shape;
   shape.batch = q.shape[0];
@@ -132,13 +127,13 @@ std::optional<FileInputs> read_files(const Options& options) {
   return FileInputs{Problem(shape), {std::move(q.values), std::move(k.values), std::move(v.values)}};
 }
 
-// Refuses a shape that nothing chosen can do, before any work is put into it.
+// Throws where no chosen variant supports the shape, before the reference is computed for nothing.
 void check_any_support(const std::vector<Selected>& selected, const Problem& problem, const Device& device) {
   std::string reason;
   for (const Selected& what : selected) {
     const Support support = check_support(*what.variant, problem, device);
     if (support.ok) return;
-    reason = std::string(what.stage->name) + "/" + std::string(what.variant->name) + ": " + support.reason;
+    reason = fmt::format("{}/{}: {}", what.stage->name, what.variant->name, support.reason);
   }
   throw InvalidInput(reason);
 }
@@ -164,18 +159,18 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
     }
     for (const std::string& damage : outcome.damage) row.complaints.push_back(damage);
     if (const std::size_t faults = device_faults()) {
-      row.complaints.push_back("the emulated device reported " + std::to_string(faults) + " fault(s)");
+      row.complaints.push_back(fmt::format("the emulated device reported {} fault(s)", faults));
     }
     if (!row.complaints.empty()) row.verdict = Row::Verdict::wrong;
 
     if (options.time && !device.emulated && row.verdict != Row::Verdict::wrong) {
       session.poison_output();
-      CUDA_CHECK(cudaDeviceSynchronize());  // the poison is in place before another stream writes
+      CUDA_CHECK(cudaDeviceSynchronize());  // the poison is written before another stream writes
       row.timing = time_chain([&](cudaStream_t stream) { CUDA_CHECK(session.enqueue(variant, stream)); });
-      // Calls that overlap can go wrong where one alone does not.
+      // Calls that overlap can give wrong results where one call alone does not.
       const std::vector<half> last = session.output().to_host();
       if (std::memcmp(last.data(), outcome.o.data(), last.size() * sizeof(half)) != 0) {
-        row.complaints.push_back("calls in a chain left another output than one alone");
+        row.complaints.push_back("a chain of calls gives another output than one call");
         row.verdict = Row::Verdict::wrong;
       }
     }
@@ -222,16 +217,16 @@ nlohmann::json to_json(const Problem& problem, const Device& device) {
             {"scale", problem.scale}}}};
 }
 
-// One line on the terminal that the next one overwrites; nothing where nobody watches.
+// A line on the terminal that the next one overwrites; nothing where standard error is no terminal.
 void show_progress(const std::string& text) {
-  if (isatty(STDERR_FILENO)) std::cerr << "\r\x1b[K" << text << std::flush;
+  if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K{}", text);
 }
 
 ExitCode run(int argc, char** argv) {
-  const std::string description =
-      registry().size() == 1
-          ? std::string(registry()[0]->name) + ": " + std::string(registry()[0]->title)
-          : "Attention, staged: every stage on one problem, each variant checked against the reference";
+  const std::string description = registry().size() == 1
+                                      ? fmt::format("{}: {}", registry()[0]->name, registry()[0]->title)
+                                      : "Attention, staged: runs every stage on one problem and checks each "
+                                        "variant against the reference";
   const auto [options, exit_code] = parse_options(argc, argv, description, registry().size() > 1);
   if (exit_code) return ExitCode(*exit_code);
   if (options.list) {
@@ -248,8 +243,10 @@ ExitCode run(int argc, char** argv) {
   const Inputs inputs =
       files ? std::move(files->inputs) : make_inputs(problem, Distribution::normal, options.seed);
 
-  std::cout << describe(problem) << " on " << device.name
-            << (device.emulated ? " (it checks; it does not time)" : "") << "\n\n";
+  fmt::print("{} on {}\n", describe(problem), device.name);
+  if (device.emulated)
+    fmt::print("The emulated device checks results and counts events; it does not time.\n");
+  fmt::print("\n");
   std::optional<reference::Expected> expected;
   if (options.check) {
     show_progress("computing the reference ...");
@@ -261,8 +258,8 @@ ExitCode run(int argc, char** argv) {
   nlohmann::json json = to_json(problem, device);
   Table table({.timed = options.time && !device.emulated});
   for (const Selected& what : selected) {
-    show_progress(std::string(what.stage->name) + "/" + std::string(what.variant->name) + " ... (" +
-                  std::to_string(rows.size() + 1) + " of " + std::to_string(selected.size()) + ")");
+    show_progress(fmt::format("{}/{} ... ({} of {})", what.stage->name, what.variant->name, rows.size() + 1,
+                              selected.size()));
     reset_device_findings();
     const Row row = run_variant(what, session, device, options, expected, options.out ? &output : nullptr);
     show_progress("");
@@ -273,13 +270,14 @@ ExitCode run(int argc, char** argv) {
                      .tolerance = row.tolerance ? std::optional(row.tolerance->max_abs_error) : std::nullopt,
                      .verdict = in_words(row.verdict),
                      .time_us = row.timing ? std::optional(row.timing->median_us) : std::nullopt});
-    for (const std::string& complaint : row.complaints) std::cout << "    " << complaint << '\n';
+    for (const std::string& complaint : row.complaints) fmt::print("    {}\n", complaint);
     print_device_profile(std::cout);
     json["results"].push_back(to_json(row));
-    if (options.emulator.profile)
+    if (options.emulator.profile) {
       json["results"].back()["profile"] = nlohmann::json::parse(device_profile_json());
+    }
     rows.push_back(row);
-    std::cout << std::flush;
+    std::fflush(stdout);  // whoever reads a pipe sees each row as it is done
   }
 
   const bool any_wrong = std::any_of(rows.begin(), rows.end(), [](const Row& row) {

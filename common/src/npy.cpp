@@ -1,5 +1,8 @@
 #include "attention/npy.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <bit>
 #include <cctype>
@@ -31,14 +34,14 @@ constexpr std::size_t kMaxHeaderBytes = 64 * 1024;  // NumPy's own reader stops 
 constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& why) {
-  throw InvalidInput(printable(path.string()) + ": " + why);
+  throw InvalidInput(fmt::format("{}: {}", printable(path.string()), why));
 }
 
 std::string words(int error_number) {
   return std::generic_category().message(error_number);
 }
 
-/// The Python dictionary in front of the data, as far as this format has one:
+/// Parses the Python dictionary in front of the data, of which the format allows this much:
 /// {'descr': '<f2', 'fortran_order': False, 'shape': (1, 8, 512, 64), }
 class HeaderParser {
  public:
@@ -69,10 +72,10 @@ class HeaderParser {
         first = !shape;
         shape = tuple();
       } else {
-        refuse(path_,
-               "header has the key '" + printable(key) + "', expected descr, fortran_order and shape only");
+        refuse(path_, fmt::format("header has the key '{}', expected descr, fortran_order and shape only",
+                                  printable(key)));
       }
-      if (!first) refuse(path_, "header has the key '" + key + "' twice");
+      if (!first) refuse(path_, fmt::format("header has the key '{}' twice", key));
       if (!accept(',')) {
         expect('}', "',' or '}' after a value");
         break;
@@ -83,7 +86,7 @@ class HeaderParser {
     for (const auto& [key, present] : {std::pair{"descr", descr.has_value()},
                                        {"fortran_order", fortran_order.has_value()},
                                        {"shape", shape.has_value()}}) {
-      if (!present) refuse(path_, std::string("header has no '") + key + "'");
+      if (!present) refuse(path_, fmt::format("header has no '{}'", key));
     }
     return {*descr, *fortran_order, *shape};
   }
@@ -91,14 +94,11 @@ class HeaderParser {
  private:
   [[noreturn]] void malformed(const std::string& expected) {
     const std::string_view rest = text_.substr(std::min(position_, text_.size()));
-    refuse(path_, "damaged header: expected " + expected + ", got " +
-                      (rest.empty() ? "its end" : "'" + printable(rest.substr(0, 40)) + "'"));
+    const std::string got = rest.empty() ? "its end" : fmt::format("'{}'", printable(rest.substr(0, 40)));
+    refuse(path_, fmt::format("damaged header: expected {}, got {}", expected, got));
   }
 
-  void skip_space() {
-    while (position_ < text_.size() && std::string_view(" \t\n\r").find(text_[position_]) != text_.npos)
-      ++position_;
-  }
+  void skip_space() { position_ = std::min(text_.find_first_not_of(" \t\n\r", position_), text_.size()); }
 
   bool accept(char c) {
     skip_space();
@@ -150,8 +150,9 @@ class HeaderParser {
       skip_space();
       const char* const begin = text_.data() + position_;
       const char* const end = text_.data() + text_.size();
-      if (begin != end && *begin == '-')
+      if (begin != end && *begin == '-') {
         refuse(path_, "header has a negative dimension, allowed are 1 and above");
+      }
       std::uint64_t value = 0;
       const auto [stop, error] = std::from_chars(begin, end, value);
       if (error == std::errc::invalid_argument) malformed("a dimension");
@@ -172,35 +173,33 @@ class HeaderParser {
 };
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size() && i < 8; ++i)
-    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  return text + (shape.size() > 8 ? ", ...)" : ")");
+  constexpr std::size_t kLongest = 8;
+  return fmt::format("({}{})", fmt::join(shape.first(std::min(shape.size(), kLongest)), ", "),
+                     shape.size() > kLongest ? ", ..." : "");
 }
 
-/// A file being read whose size is known, so that nothing is read or allocated that is not there.
+/// A file that is being read. Its size is known, so we never read or allocate more than it has.
 class File {
  public:
   explicit File(const fs::path& path) : path_(path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
     if (!fs::exists(status)) {
-      refuse(path, "cannot be read: " + (error ? error.message() : words(ENOENT)));
+      refuse(path, fmt::format("cannot be read: {}", error ? error.message() : words(ENOENT)));
     }
     if (fs::is_directory(status)) refuse(path, "is a folder, expected a .npy file");
     if (!fs::is_regular_file(status)) refuse(path, "is not a regular file, expected a .npy file");
     stream_.open(path, std::ios::binary);
-    if (!stream_) refuse(path, "cannot be read: " + words(errno));
+    if (!stream_) refuse(path, fmt::format("cannot be read: {}", words(errno)));
     size_ = fs::file_size(path, error);
-    if (error) refuse(path, "cannot be read: " + error.message());
+    if (error) refuse(path, fmt::format("cannot be read: {}", error.message()));
   }
 
   std::uint64_t size() const { return size_; }
   std::uint64_t left() const { return size_ - position_; }
 
   void read(void* bytes, std::size_t count) {
-    if (count > left())
-      refuse(path_, "is cut off after " + std::to_string(size_) + " bytes, inside its header");
+    if (count > left()) refuse(path_, fmt::format("is cut off after {} bytes, inside its header", size_));
     stream_.read(static_cast<char*>(bytes), std::streamsize(count));
     if (std::size_t(stream_.gcount()) != count) refuse(path_, "cannot be read to its end");
     position_ += count;
@@ -222,24 +221,22 @@ std::string read_header_text(const fs::path& path, File& file) {
     refuse(path, "is not a .npy file: it does not begin with \\x93NUMPY");
   }
   if (prefix_bytes < sizeof prefix) {
-    refuse(path, "is cut off after " + std::to_string(prefix_bytes) + " bytes, inside its header");
+    refuse(path, fmt::format("is cut off after {} bytes, inside its header", prefix_bytes));
   }
   const int major = prefix[6];
   const int minor = prefix[7];
   if (major < 1 || major > 3 || minor != 0) {
-    refuse(path, "is of .npy format " + std::to_string(major) + "." + std::to_string(minor) +
-                     ", allowed are 1.0, 2.0 and 3.0");
+    refuse(path, fmt::format("is of .npy format {}.{}, allowed are 1.0, 2.0 and 3.0", major, minor));
   }
 
-  std::uint32_t header_bytes = 0;  // the length takes 2 bytes in format 1.0, 4 bytes since, little-endian
+  std::uint32_t header_bytes = 0;  // little-endian: 2 bytes in format 1.0, 4 bytes in later ones
   file.read(&header_bytes, major == 1 ? 2 : 4);
   if (header_bytes > file.left()) {
-    refuse(path, "is cut off inside its header: " + std::to_string(header_bytes) + " bytes announced, " +
-                     std::to_string(file.left()) + " left");
+    refuse(path, fmt::format("is cut off inside its header: {} bytes announced, {} left", header_bytes,
+                             file.left()));
   }
   if (header_bytes > kMaxHeaderBytes) {
-    refuse(path, "has a header of " + std::to_string(header_bytes) + " bytes, allowed are " +
-                     std::to_string(kMaxHeaderBytes));
+    refuse(path, fmt::format("has a header of {} bytes, allowed are {}", header_bytes, kMaxHeaderBytes));
   }
   std::string text(header_bytes, '\0');
   file.read(text.data(), text.size());
@@ -248,17 +245,18 @@ std::string read_header_text(const fs::path& path, File& file) {
 
 std::array<int, 4> checked_shape(const fs::path& path, const std::vector<std::uint64_t>& shape) {
   if (shape.size() != 4) {
-    refuse(path, "has " + std::to_string(shape.size()) + " dimensions " + shape_text(shape) +
-                     ", expected 4: batch, heads, rows, head_dim");
+    refuse(path, fmt::format("has {} dimensions {}, expected 4: batch, heads, rows, head_dim", shape.size(),
+                             shape_text(shape)));
   }
   std::array<int, 4> result = {};
   std::uint64_t elements = 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == 0)
-      refuse(path, "has a dimension of 0 in " + shape_text(shape) + ", allowed are 1 and above");
+    if (shape[i] == 0) {
+      refuse(path, fmt::format("has a dimension of 0 in {}, allowed are 1 and above", shape_text(shape)));
+    }
     if (shape[i] > std::uint64_t(std::numeric_limits<int>::max()) || elements > kMaxElements / shape[i]) {
-      refuse(path, "has the shape " + shape_text(shape) +
-                       ", allowed are up to 2^40 elements, 2^31 - 1 a dimension");
+      refuse(path, fmt::format("has the shape {}, allowed are up to 2^40 elements, 2^31 - 1 per dimension",
+                               shape_text(shape)));
     }
     elements *= shape[i];
     result[i] = int(shape[i]);
@@ -267,9 +265,9 @@ std::array<int, 4> checked_shape(const fs::path& path, const std::vector<std::ui
 }
 
 std::string dtype_refusal(const std::string& descr) {
-  std::string text = "has elements of type '" + printable(descr) + "'";
-  if (descr.starts_with('>')) text += " (big-endian)";
-  return text + ", allowed are float16 ('<f2') and float32 ('<f4'), little-endian";
+  return fmt::format(
+      "has elements of type '{}'{}, allowed are float16 ('<f2') and float32 ('<f4'), little-endian",
+      printable(descr), descr.starts_with('>') ? " (big-endian)" : "");
 }
 
 }  // namespace
@@ -288,9 +286,9 @@ NpyArray read_npy(const fs::path& path) {
   for (const int size : array.shape) elements *= std::uint64_t(size);
   const std::uint64_t data_bytes = elements * (is_half ? sizeof(half) : sizeof(float));
   if (data_bytes != file.left()) {
-    refuse(path, (data_bytes > file.left() ? "is cut off: " : "has bytes left over: ") +
-                     shape_text(header.shape) + " of '" + header.descr + "' takes " +
-                     std::to_string(data_bytes) + " bytes of data, got " + std::to_string(file.left()));
+    refuse(path, fmt::format("{}: {} of '{}' takes {} bytes of data, got {}",
+                             data_bytes > file.left() ? "is cut off" : "has bytes left over",
+                             shape_text(header.shape), header.descr, data_bytes, file.left()));
   }
 
   array.values.resize(elements);
@@ -312,17 +310,16 @@ NpyArray read_npy(const fs::path& path) {
 
 void write_npy(const fs::path& path, std::span<const int> shape, std::span<const half> values) {
   std::uint64_t elements = 1;
-  std::string header = "{'descr': '<f2', 'fortran_order': False, 'shape': (";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] < 0) throw std::logic_error("write_npy: negative dimension " + std::to_string(shape[i]));
-    elements *= std::uint64_t(shape[i]);
-    header += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  for (const int size : shape) {
+    if (size < 0) throw std::logic_error(fmt::format("write_npy: negative dimension {}", size));
+    elements *= std::uint64_t(size);
   }
-  header += shape.size() == 1 ? ",), }" : "), }";
   if (elements != values.size()) {
-    throw std::logic_error("write_npy: " + std::to_string(values.size()) + " values for a shape of " +
-                           std::to_string(elements));
+    throw std::logic_error(
+        fmt::format("write_npy: {} values for a shape of {} elements", values.size(), elements));
   }
+  std::string header = fmt::format("{{'descr': '<f2', 'fortran_order': False, 'shape': ({}{}), }}",
+                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
   // Format 1.0: magic, version, header length; spaces and a newline fill up to a multiple of 64 bytes.
   constexpr std::size_t kPrefixBytes = 10;
   header.append(63 - (kPrefixBytes + header.size()) % 64, ' ');

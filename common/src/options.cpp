@@ -13,29 +13,33 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
 
   CLI::App app(description);
   app.footer("Exit codes: 0 right, 1 wrong result, 2 bad input or unsupported shape, 3 no such device.");
-  app.add_flag("--list", options.list, "List the variants and their ideas");
-  if (several_stages) app.add_option("--stage", options.stages, "Only this stage; may be given again");
-  app.add_option("--variant", options.variant, "One variant by NAME, or all")->type_name("NAME|all");
+  app.add_flag("--list", options.list, "List the variants and the idea of each");
+  if (several_stages)
+    app.add_option("--stage", options.stages, "Run this stage only; may be given several times");
+  app.add_option("--variant", options.variant, "Run one variant, or all [all; with --out the last]")
+      ->type_name("NAME|all");
 
-  const std::string shape_group = "Shape (defaults: the headline shape)";
+  const std::string shape_group = "Shape (the defaults are the headline shape)";
   std::vector<CLI::Option*> sizes = {
       app.add_option("--batch", shape.batch, "Batch size [1]"),
       app.add_option("--heads", shape.heads, "Query heads [8]"),
-      app.add_option("--kv-heads", shape.kv_heads, "Key/value heads, a divisor of --heads [as --heads]"),
-      app.add_option("--seq-q", shape.seq_q, "Query rows a head [512]"),
-      app.add_option("--seq-kv", shape.seq_kv, "Keys a head [as --seq-q]"),
-      app.add_option("--head-dim", shape.head_dim, "Elements a row [64]")};
+      app.add_option("--kv-heads", shape.kv_heads,
+                     "Key/value heads, which must divide --heads [as many as --heads]"),
+      app.add_option("--seq-q", shape.seq_q, "Query rows per head [512]"),
+      app.add_option("--seq-kv", shape.seq_kv, "Keys per head [as many as --seq-q]"),
+      app.add_option("--head-dim", shape.head_dim, "Elements per row of Q, K and V [64]")};
   for (CLI::Option* size : sizes) size->group(shape_group)->type_name("N");
-  app.add_flag("--causal", shape.causal, "Query i sees key j when j <= i + seq_kv - seq_q")
+  app.add_flag("--causal", shape.causal, "Causal mask: query i sees key j when j <= i + seq_kv - seq_q")
       ->group(shape_group);
   app.add_option("--scale", shape.scale, "Factor on Q K^T [1/sqrt(head_dim)]")
       ->group(shape_group)
       ->type_name("X");
 
   const std::string data_group = "Data";
-  CLI::Option* seed = app.add_option("--seed", options.seed, "Of the normally distributed inputs [1]");
+  CLI::Option* seed = app.add_option("--seed", options.seed, "Seed of the normally distributed inputs [1]");
   seed->group(data_group)->type_name("N");
-  const char* const npy_help = ".npy, float16 or float32, [batch, heads, rows, head_dim], C order";
+  const char* const npy_help =
+      "Read from a .npy file: float16 or float32, [batch, heads, rows, head_dim], C order";
   CLI::Option* q = app.add_option("--q", options.q, npy_help);
   CLI::Option* k = app.add_option("--k", options.k, npy_help);
   CLI::Option* v = app.add_option("--v", options.v, npy_help);
@@ -46,23 +50,31 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
     }
     for (CLI::Option* size : sizes) file->excludes(size);  // shapes come from the files
   }
-  app.add_option("--out", options.out, "Write O as .npy float16")->group(data_group)->type_name("FILE");
+  app.add_option("--out", options.out, "Write O to a .npy file, in float16")
+      ->group(data_group)
+      ->type_name("FILE");
 
   const std::string check_group = "What to do";
-  app.add_flag("!--no-check", options.check, "Do not compare with the reference")->group(check_group);
-  app.add_flag("!--no-time", options.time, "Do not measure (only a GPU is measured)")->group(check_group);
-  app.add_option("--json", options.json, "Write the results as JSON")->group(check_group)->type_name("FILE");
+  app.add_flag("!--no-check", options.check, "Do not compare with the float64 reference")->group(check_group);
+  app.add_flag("!--no-time", options.time, "Do not time (the emulated device is never timed)")
+      ->group(check_group);
+  app.add_option("--json", options.json, "Write the results to a JSON file")
+      ->group(check_group)
+      ->type_name("FILE");
 
-  const std::string emulated_group = "On the emulated device";
-  app.add_option("--schedule-seed", options.emulator.schedule_seed, "Order of lanes, warps and blocks")
+  const std::string emulated_group = "Emulated device only";
+  app.add_option("--schedule-seed", options.emulator.schedule_seed,
+                 "Run lanes, warps and blocks in the order of this seed")
       ->group(emulated_group)
       ->type_name("N");
   app.add_flag("--check-memory", options.emulator.check_memory,
-               "Look for races, uninitialised and out-of-bounds accesses")
+               "Report data races, uninitialised reads and out-of-bounds accesses")
       ->group(emulated_group);
-  app.add_flag("--profile", options.emulator.profile, "Count sectors, bank conflicts and instructions a line")
+  app.add_flag("--profile", options.emulator.profile,
+               "Count sectors, bank conflicts and instructions per source line")
       ->group(emulated_group);
-  app.add_option("--profile-blocks", options.emulator.profile_blocks, "Trace only N blocks of a launch [all]")
+  app.add_option("--profile-blocks", options.emulator.profile_blocks,
+                 "Profile only N blocks of each launch [all]")
       ->group(emulated_group)
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");

@@ -1,36 +1,35 @@
 #include "attention/problem.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <sstream>
 
 #include "attention/error.hpp"
 
 namespace attention {
 namespace {
 
-// Rows of a head are indexed with int in kernels, and whole tensors and scores with 64 bits.
+// Kernels index the elements of a head with int, and those of whole tensors and of all scores with 64 bits.
 constexpr std::uint64_t kMaxHeadElements = std::uint64_t{1} << 31;
 constexpr std::uint64_t kMaxTensorElements = std::uint64_t{1} << 40;
 constexpr std::uint64_t kMaxScoreElements = std::uint64_t{1} << 60;
 
 int positive(const char* size_name, int value) {
-  if (value < 1) {
-    throw InvalidInput(std::string(size_name) + " must be at least 1, got " + std::to_string(value));
-  }
+  if (value < 1) throw InvalidInput(fmt::format("{} must be at least 1, got {}", size_name, value));
   return value;
 }
 
-/// Throws unless batch * heads * rows * columns stays below `limit`; nothing here can overflow.
+/// Throws unless batch * heads * rows * columns stays below
+/// `limit`, a power of two; nothing here can overflow.
 void check_elements(const char* what, int batch, int heads, int rows, int columns, std::uint64_t limit) {
   std::uint64_t elements = 1;
   for (const int factor : {batch, heads, rows, columns}) {
     if (elements > (limit - 1) / std::uint64_t(factor)) {
-      std::ostringstream text;
-      text << what << " must have fewer than 2^" << std::log2(double(limit)) << " elements, got " << batch
-           << " x " << heads << " x " << rows << " x " << columns;
-      throw InvalidInput(text.str());
+      throw InvalidInput(fmt::format("{} must have fewer than 2^{} elements, got {} x {} x {} x {}", what,
+                                     std::countr_zero(limit), batch, heads, rows, columns));
     }
     elements *= std::uint64_t(factor);
   }
@@ -38,8 +37,8 @@ void check_elements(const char* what, int batch, int heads, int rows, int column
 
 void check_head(const char* what, int rows, int head_dim) {
   if (std::uint64_t(rows) * std::uint64_t(head_dim) >= kMaxHeadElements) {
-    throw InvalidInput(std::string("one head of ") + what + " must have fewer than 2^31 elements, got " +
-                       std::to_string(rows) + " x " + std::to_string(head_dim));
+    throw InvalidInput(
+        fmt::format("one head of {} must have fewer than 2^31 elements, got {} x {}", what, rows, head_dim));
   }
 }
 
@@ -59,11 +58,11 @@ Problem::Problem(const Shape& shape)
       causal(shape.causal),
       scale(shape.scale.value_or(usual_scale(shape.head_dim))) {
   if (heads % kv_heads != 0) {
-    throw InvalidInput("heads must be a multiple of kv_heads, got heads " + std::to_string(heads) +
-                       " and kv_heads " + std::to_string(kv_heads));
+    throw InvalidInput(
+        fmt::format("heads must be a multiple of kv_heads, got heads {} and kv_heads {}", heads, kv_heads));
   }
   if (!std::isfinite(scale)) {
-    throw InvalidInput("scale must be a finite number, got " + std::to_string(scale));
+    throw InvalidInput(fmt::format("scale must be a finite number, got {}", scale));
   }
   check_head("Q", seq_q, head_dim);
   check_head("K", seq_kv, head_dim);
@@ -75,8 +74,8 @@ Problem::Problem(const Shape& shape)
 double Problem::flop() const {
   double visible_pairs = double(seq_q) * seq_kv;
   if (causal) {
-    // Query i sees min(seq_kv, i + 1 + seq_kv - seq_q) keys, where that is positive: the last
-    // min(seq_q, seq_kv) rows see one key more than the row before, up to seq_kv.
+    // Query i sees min(seq_kv, i + 1 + seq_kv - seq_q) keys, or none where that is negative: each of the last
+    // min(seq_q, seq_kv) rows sees one key more than the row before it, and the last row sees all.
     const double rows = std::min(seq_q, seq_kv);
     visible_pairs = rows * seq_kv - rows * (rows - 1) / 2;
   }
@@ -84,15 +83,14 @@ double Problem::flop() const {
 }
 
 std::string describe(const Problem& problem) {
-  std::ostringstream text;
-  text << "B=" << problem.batch << " H=" << problem.heads;
-  if (problem.kv_heads != problem.heads) text << '/' << problem.kv_heads;
-  text << " S=" << problem.seq_q;
-  if (problem.seq_kv != problem.seq_q) text << 'x' << problem.seq_kv;
-  text << " D=" << problem.head_dim;
-  if (problem.causal) text << " causal";
-  if (problem.scale != usual_scale(problem.head_dim)) text << " scale=" << problem.scale;
-  return text.str();
+  std::string text = fmt::format("B={} H={}", problem.batch, problem.heads);
+  if (problem.kv_heads != problem.heads) text += fmt::format("/{}", problem.kv_heads);
+  text += fmt::format(" S={}", problem.seq_q);
+  if (problem.seq_kv != problem.seq_q) text += fmt::format("x{}", problem.seq_kv);
+  text += fmt::format(" D={}", problem.head_dim);
+  if (problem.causal) text += " causal";
+  if (problem.scale != usual_scale(problem.head_dim)) text += fmt::format(" scale={:g}", problem.scale);
+  return text;
 }
 
 }  // namespace attention

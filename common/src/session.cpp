@@ -1,5 +1,7 @@
 #include "attention/session.hpp"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "attention/timing.hpp"
@@ -42,15 +44,19 @@ Outcome Session::run(const Variant& variant) {
   CUDA_CHECK(cudaStreamSynchronize(stream));
 
   Outcome outcome{.o = o_.to_host(), .damage = {}};
-  if (const auto damage = o_.damage()) outcome.damage.push_back("O was " + *damage);
-  if (const auto damage = workspace_->damage()) outcome.damage.push_back("the workspace was " + *damage);
+  const auto check_bands = [&](const char* name, const RawDeviceBuffer& buffer) {
+    if (const auto damage = buffer.damage())
+      outcome.damage.push_back(fmt::format("{} was {}", name, *damage));
+  };
   const auto check_unchanged = [&](const char* name, const DeviceBuffer<half>& buffer,
                                    const std::vector<half>& original) {
     const std::vector<half> now = buffer.to_host();
     if (std::memcmp(now.data(), original.data(), now.size() * sizeof(half)) != 0) {
-      outcome.damage.push_back(std::string(name) + ", an input, was changed");
+      outcome.damage.push_back(fmt::format("{}, an input, was changed", name));
     }
   };
+  check_bands("O", o_);
+  check_bands("the workspace", *workspace_);
   check_unchanged("Q", q_, inputs_.q);
   check_unchanged("K", k_, inputs_.k);
   check_unchanged("V", v_, inputs_.v);

@@ -1,5 +1,7 @@
 #include "attention/stage.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
@@ -19,8 +21,9 @@ Support check_support(const Variant& variant, const Problem& problem, const Devi
   const std::size_t workspace = workspace_bytes(variant, problem);
   const std::size_t free = free_memory_bytes();
   if (tensors + workspace > free) {
-    return Support::no("needs " + bytes_in_words(tensors) + " of device memory for Q, K, V and O and " +
-                       bytes_in_words(workspace) + " of workspace; " + bytes_in_words(free) + " are free");
+    return Support::no(
+        fmt::format("needs {} of device memory for Q, K, V and O and {} of workspace; {} are free",
+                    bytes_in_words(tensors), bytes_in_words(workspace), bytes_in_words(free)));
   }
   return Support::yes();
 }
@@ -28,11 +31,11 @@ Support check_support(const Variant& variant, const Problem& problem, const Devi
 Support supports_usual_shapes(const Problem& problem, const Device&) {
   constexpr int kHeadDims[] = {32, 64, 96, 128};
   if (std::find(std::begin(kHeadDims), std::end(kHeadDims), problem.head_dim) == std::end(kHeadDims)) {
-    return Support::no("head_dim must be 32, 64, 96 or 128, got " + std::to_string(problem.head_dim));
+    return Support::no(fmt::format("head_dim must be 32, 64, 96 or 128, got {}", problem.head_dim));
   }
   const std::int64_t heads = std::int64_t(problem.batch) * problem.heads;
   if (heads > 65535) {
-    return Support::no("batch * heads must be at most 65535, got " + std::to_string(heads));
+    return Support::no(fmt::format("batch * heads must be at most 65535, got {}", heads));
   }
   return Support::yes();
 }

@@ -1,22 +1,28 @@
 #include "table.hpp"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
 
 namespace attention {
 namespace {
 
-constexpr int kOtherColumns =
-    10 + 18 + 9 + 10 + 13;  // stage, variant, error, tolerance, verdict with their gaps
-constexpr int kTimeColumns = 11 + 10;
+// Widths of the columns in print_line(), with the gaps between them.
+constexpr int kOtherColumns = 14 + 18 + 9 + 10 + 13;  // stage, variant, error, tolerance, verdict
+constexpr int kTimeColumns = 11 + 10;                 // time, speed-up
 
 int terminal_width() {
   winsize size = {};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
   return 150;  // a file or a pipe
+}
+
+std::string scientific(std::optional<double> value) {
+  return value ? fmt::format("{:.1e}", *value) : "-";
 }
 
 }  // namespace
@@ -27,33 +33,29 @@ Table::Table(Columns columns) : columns_(columns) {
 
 void Table::print_row(const Row& row) {
   if (!headed_) {
-    std::printf("%-10s%-18s%-*s%9s%10s  %-11s", "stage", "variant", idea_width_, "idea", "error", "allowed",
-                "verdict");
-    if (columns_.timed) std::printf("%11s%10s", "median us", "speed-up");
-    std::printf("\n");
+    print_line("stage", "variant", "idea", "error", "allowed", "verdict", "median us", "speed-up");
     headed_ = true;
   }
-  const auto scientific = [](std::optional<double> value) {
-    char text[16] = "-";
-    if (value) std::snprintf(text, sizeof text, "%.1e", *value);
-    return std::string(text);
-  };
   std::string idea(row.idea);
   if (int(idea.size()) >= idea_width_) idea = idea.substr(0, std::size_t(idea_width_) - 4) + "...";
-  std::printf("%-10.*s%-18.*s%-*s%9s%10s  %-11.*s", int(row.stage.size()), row.stage.data(),
-              int(row.variant.size()), row.variant.data(), idea_width_, idea.c_str(),
-              scientific(row.error).c_str(), scientific(row.tolerance).c_str(), int(row.verdict.size()),
-              row.verdict.data());
-  if (columns_.timed) {
-    char time[16] = "-", ratio[16] = "-";
-    if (row.time_us) std::snprintf(time, sizeof time, "%.2f", *row.time_us);
-    if (row.time_us && previous_us_)
-      std::snprintf(ratio, sizeof ratio, "%.2fx", *previous_us_ / *row.time_us);
-    std::printf("%11s%10s", time, ratio);
-    if (row.time_us) previous_us_ = row.time_us;
+  std::string time = "-", speed_up = "-";
+  if (row.time_us) {
+    time = fmt::format("{:.2f}", *row.time_us);
+    if (previous_us_) speed_up = fmt::format("{:.2f}x", *previous_us_ / *row.time_us);
+    previous_us_ = row.time_us;
   }
-  std::printf("\n");
+  print_line(row.stage, row.variant, idea, scientific(row.error), scientific(row.tolerance), row.verdict,
+             time, speed_up);
   std::fflush(stdout);
+}
+
+void Table::print_line(std::string_view stage, std::string_view variant, std::string_view idea,
+                       std::string_view error, std::string_view tolerance, std::string_view verdict,
+                       std::string_view time, std::string_view speed_up) const {
+  fmt::print("{:<14}{:<18}{:<{}}{:>9}{:>10}  {:<11}", stage, variant, idea, idea_width_, error, tolerance,
+             verdict);
+  if (columns_.timed) fmt::print("{:>11}{:>10}", time, speed_up);
+  fmt::print("\n");
 }
 
 }  // namespace attention

@@ -6,24 +6,28 @@
 
 namespace attention {
 
-/// The table of a run on standard output, a row at a time as results come in. The idea column takes what
-/// width the terminal leaves.
+/// The table of a run on standard output, printed row by row as results come in. The column of ideas takes
+/// the width that the terminal leaves for it.
 class Table {
  public:
   struct Columns {
-    bool timed;  ///< adds the median time and how many times faster than the row before
+    bool timed;  ///< adds two columns: the median time, and the speed-up over the row before
   };
   struct Row {
     std::string_view stage, variant, idea;
-    std::optional<double> error, tolerance;
+    std::optional<double> error, tolerance;  ///< largest absolute error, and what is allowed
     std::string_view verdict;
-    std::optional<double> time_us;
+    std::optional<double> time_us;  ///< microseconds per call
   };
 
   explicit Table(Columns columns);
-  void print_row(const Row& row);  ///< with the heading before the first
+  void print_row(const Row& row);  ///< prints the heading first where this is the first row
 
  private:
+  void print_line(std::string_view stage, std::string_view variant, std::string_view idea,
+                  std::string_view error, std::string_view tolerance, std::string_view verdict,
+                  std::string_view time, std::string_view speed_up) const;
+
   Columns columns_;
   bool headed_ = false;
   int idea_width_;

@@ -1,11 +1,11 @@
 #include "attention/text.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <system_error>
 
 #include "attention/error.hpp"
@@ -24,7 +24,7 @@ struct TemporaryFile {
   }
 };
 
-/// Everything to a new file, or an error number. close() is checked too: a full disk may show only there.
+/// Writes all pieces and closes the file; gives an error number, or 0. A full disk may show at close() only.
 int write_all(int descriptor, std::span<const std::string_view> pieces) {
   int error = 0;
   for (std::string_view piece : pieces) {
@@ -46,20 +46,18 @@ std::string words(int error_number) {
 }
 
 [[noreturn]] void cannot_write(const fs::path& path, const std::string& why) {
-  throw InvalidInput(printable(path.string()) + ": cannot be written: " + why);
+  throw InvalidInput(fmt::format("{}: cannot be written: {}", printable(path.string()), why));
 }
 
 }  // namespace
 
 std::string bytes_in_words(std::size_t bytes) {
-  if (bytes < 1024) return std::to_string(bytes) + " B";
+  if (bytes < 1024) return fmt::format("{} B", bytes);
   const char* const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
   double value = double(bytes) / 1024;
   std::size_t unit = 0;
   while (value >= 1024 && unit + 1 < std::size(units)) value /= 1024, ++unit;
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %s", value, units[unit]);
-  return text;
+  return fmt::format("{:.1f} {}", value, units[unit]);
 }
 
 std::string alternatives(const std::vector<std::string>& names) {
@@ -80,23 +78,22 @@ std::string printable(std::string_view text) {
 }
 
 void write_whole_file(const fs::path& path, std::span<const std::string_view> pieces) {
-  std::error_code ignored;  // what is wrong shows again, in words, where the file is opened or renamed
+  std::error_code ignored;  // open() or rename() below fail again, and say why
   const fs::path target = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
   const fs::file_status status = fs::status(target, ignored);
   if (fs::is_directory(status)) cannot_write(path, "it is a folder");
   if (fs::exists(status) && !fs::is_regular_file(status)) cannot_write(path, "it is not a regular file");
   const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
   if (!fs::is_directory(folder, ignored)) {
-    cannot_write(path, "there is no folder " + printable(folder.string()));
+    cannot_write(path, fmt::format("there is no folder {}", printable(folder.string())));
   }
 
   static std::atomic<unsigned> counter = 0;
-  TemporaryFile temporary{folder /
-                          (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++))};
+  TemporaryFile temporary{folder / fmt::format(".partial-{}-{}", ::getpid(), counter++)};
   const int descriptor = ::open(temporary.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) {
     const int number = errno;
-    temporary.keep = true;  // not ours
+    temporary.keep = true;  // nothing of ours to delete
     cannot_write(path, words(number));
   }
   if (const int number = write_all(descriptor, pieces)) cannot_write(path, words(number));

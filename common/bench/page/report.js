@@ -4,24 +4,24 @@
 (() => {
   const {results, runs} = window.attentionData;
   const colors = ['#4c78c8', '#2a9d74', '#d9902f', '#c0559b', '#7a8f2e', '#b5533c', '#5aa9c9', '#8d6cc9'];
-  const rivalColors = {flash: '#a05195', mem_efficient: '#8a8f98', cudnn: '#d1495b', math: '#b08d57'};
+  const libraryColors = {flash: '#a05195', mem_efficient: '#8a8f98', cudnn: '#d1495b', math: '#b08d57'};
   const hidden = new Set();  // groups: stages, and "pytorch"
   const charts = {};
 
   // ---- data -------------------------------------------------------------------------------------------------------
 
   const rows = results.flatMap((result, file) => result.rows.map(row => ({...row, file})));
-  const isContestant = row => row.kind === 'stage' || row.kind === 'rival';
-  const groups = [...new Set(rows.filter(isContestant).map(row => row.who))].sort();
+  const isAttention = row => row.kind === 'stage' || row.kind === 'library';
+  const groups = [...new Set(rows.filter(isAttention).map(row => row.who))].sort();
   const seriesName = row => row.who === 'pytorch' ? row.variant : `${row.who}/${row.variant}`;
-  const color = row => row.kind === 'rival'
-    ? rivalColors[row.variant] || '#888888'
+  const color = row => row.kind === 'library'
+    ? libraryColors[row.variant] || '#888888'
     : colors[groups.filter(group => group !== 'pytorch').indexOf(row.who) % colors.length];
   const several = results.length > 1;
   const fileName = file => results[file].label;
   const shown = row => !hidden.has(row.who);
   const unique = values => [...new Set(values)];
-  // Counts whole, everything else to three digits.
+  // Integers are shown whole, everything else with three digits.
   const digits = value => value === null || value === undefined ? '' : Number.isInteger(value) ? String(value) :
     Number(value.toPrecision(3)).toLocaleString('en', {maximumSignificantDigits: 3, useGrouping: false});
   const family = row => `H=${row.heads} D=${row.head_dim}${row.causal ? ' causal' : ''}`;
@@ -30,11 +30,11 @@
   const ladderShapes = unique(rows.filter(row => row.kind === 'stage').map(row => row.shape));
   const modes = unique(rows.filter(row => row.kind === 'stage').map(row => row.mode));
   const families = unique(rows.filter(row => row.kind === 'stage' && row.mode === 'chain').map(family))
-    .filter(name => unique(rows.filter(row => isContestant(row) && family(row) === name).map(row => row.seq_q)).length > 1);
+    .filter(name => unique(rows.filter(row => isAttention(row) && family(row) === name).map(row => row.seq_q)).length > 1);
   const choice = {shape: ladderShapes[0], mode: modes[0], family: families[0]};
 
-  const bestRival = (file, shape, mode) => rows
-    .filter(row => row.kind === 'rival' && row.file === file && row.shape === shape && row.mode === mode)
+  const bestLibrary = (file, shape, mode) => rows
+    .filter(row => row.kind === 'library' && row.file === file && row.shape === shape && row.mode === mode)
     .reduce((best, row) => !best || row.us < best.us ? row : best, null);
   const ceiling = (file, variant) => rows.find(row => row.kind === 'ceiling' && row.file === file && row.variant === variant);
   const floor = (file, mode) => rows.find(row => row.kind === 'floor' && row.file === file && row.mode === mode);
@@ -53,7 +53,7 @@
       element('td', typeof cell === 'number' || cell === null || cell === undefined
         ? {textContent: digits(cell), className: 'number'} : {textContent: cell})))))));
 
-  // A chart's place: title, what it says, the canvas, the same numbers as a table.
+  // A section for a chart: title, a note that explains it, the canvas, and the same numbers as a table.
   const place = (id, title, note) => {
     const section = element('section', {id},
       element('h2', {textContent: title}), element('p', {textContent: note}),
@@ -72,7 +72,7 @@
     charts[id] = new Chart(section.querySelector('canvas'), config);
   };
 
-  // Of a chart whose legend is below it: on a phone every entry is a line of its own.
+  // Height of a chart with its legend below: on a phone every entry has a line of its own.
   const heightWithLegend = entries => 380 + (window.innerWidth < 600 ? 24 * entries : 24 * Math.ceil(entries / 6));
 
   const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -162,10 +162,10 @@
 
   function marksOfLadder() {
     return results.flatMap((_, file) => {
-      const rivals = hidden.has('pytorch') ? [] : rows.filter(row => row.kind === 'rival' && row.file === file &&
+      const libraries = hidden.has('pytorch') ? [] : rows.filter(row => row.kind === 'library' && row.file === file &&
         row.shape === choice.shape && row.mode === choice.mode);
       const empty = floor(file, choice.mode);
-      return [...rivals, ...(empty ? [empty] : [])].map(row => ({
+      return [...libraries, ...(empty ? [empty] : [])].map(row => ({
         value: row.us, color: row.kind === 'floor' ? css('--faint') : color(row),
         label: `${row.kind === 'floor' ? 'launch floor' : row.variant} ${digits(row.us)}${suffix(file)}`}));
     });
@@ -182,7 +182,7 @@
     const labelSpace = 13 * Math.min(10, marks.length);
     const values = [...datasets.flatMap(set => set.data).filter(Boolean), ...marks.map(mark => mark.value)];
     const config = options(
-      {x: axis('microseconds a call, log scale', 'logarithmic',
+      {x: axis('microseconds per call, log scale', 'logarithmic',
                {min: Math.min(...values) * 0.7, max: Math.max(...values) * 1.2}),
        y: axis('', 'category', {grid: {display: false}, title: {display: false}})},
       item => {
@@ -215,7 +215,7 @@
     const values = steps.flatMap(step => [step.row.us, step.before.us]);
     const gain = step => step.before.us / step.row.us;
     const config = options(
-      {x: axis('microseconds a call, log scale', 'logarithmic',
+      {x: axis('microseconds per call, log scale', 'logarithmic',
                {min: Math.min(...values) * 0.7, max: Math.max(...values) * 1.2}),
        y: axis('', 'category', {grid: {display: false}, title: {display: false}})},
       item => {
@@ -231,9 +231,9 @@
                          fileName(step.row.file)]));
   }
 
-  // One line a contestant that was timed at several lengths.
+  // One line for each variant or library that was timed at several lengths.
   function linesOverLength(value) {
-    const own = rows.filter(row => isContestant(row) && shown(row) && row.mode === 'chain' &&
+    const own = rows.filter(row => isAttention(row) && shown(row) && row.mode === 'chain' &&
       family(row) === choice.family);
     const keys = unique(own.map(row => `${row.file} ${seriesName(row)}`));
     const datasets = keys.map(key => {
@@ -242,14 +242,14 @@
       return {label: seriesName(row) + suffix(row.file), rows: points,
               data: points.map(point => ({x: point.seq_q, y: value(point)})),
               borderColor: color(row), backgroundColor: color(row), borderWidth: 2, pointRadius: 3,
-              borderDash: row.file ? [6, 3] : [], pointStyle: row.kind === 'rival' ? 'triangle' : 'circle'};
+              borderDash: row.file ? [6, 3] : [], pointStyle: row.kind === 'library' ? 'triangle' : 'circle'};
     }).filter(set => set.data.length > 1);
     return {datasets, seqs: unique(own.map(row => row.seq_q)).sort((a, b) => a - b),
             found: datasets.flatMap(set => set.rows)};
   }
 
   const tableOverLength = found => [
-    ['contestant', 'shape', 'us', 'p10', 'p90', 'TFLOP/s', 'GB/s', 'results'],
+    ['variant or library', 'shape', 'us', 'p10', 'p90', 'TFLOP/s', 'GB/s', 'results'],
     found.map(row => [seriesName(row), row.shape, row.us, row.p10, row.p90, row.tflops, row.gbs, fileName(row.file)])];
 
   const pointLabel = item => {
@@ -260,7 +260,7 @@
   function drawTimes() {
     const {datasets, seqs, found} = linesOverLength(row => row.us);
     draw('times', heightWithLegend(datasets.length), {type: 'line', data: {datasets},
-      options: withLegend(options({x: sequenceAxis(seqs), y: axis('microseconds a call')}, pointLabel))},
+      options: withLegend(options({x: sequenceAxis(seqs), y: axis('microseconds per call')}, pointLabel))},
       ...tableOverLength(found));
   }
 
@@ -279,21 +279,21 @@
   }
 
   function drawRoofline() {
-    const own = rows.filter(row => isContestant(row) && shown(row) && row.mode === 'chain' && row.tflops);
+    const own = rows.filter(row => isAttention(row) && shown(row) && row.mode === 'chain' && row.tflops);
     const keys = unique(own.map(row => `${row.file} ${row.who}`));
     const points = keys.map(key => {
       const found = own.filter(row => `${row.file} ${row.who}` === key);
       return {label: found[0].who + suffix(found[0].file), rows: found, showLine: false, pointRadius: 4,
               data: found.map(row => ({x: row.flop / row.bytes, y: row.tflops})),
               backgroundColor: found.map(row => withAlpha(color(row), 0.8)), borderColor: color(found[0]),
-              pointStyle: found[0].kind === 'rival' ? 'triangle' : found[0].file ? 'rect' : 'circle'};
+              pointStyle: found[0].kind === 'library' ? 'triangle' : found[0].file ? 'rect' : 'circle'};
     });
     const intensities = own.map(row => row.flop / row.bytes);
     const from = Math.min(...intensities) / 4, to = Math.max(...intensities) * 1.5;
     const roofs = results.flatMap((_, file) => {
       const copy = ceiling(file, 'copy'), product = ceiling(file, 'matrix_product');
       if (!copy) return [];
-      const slope = copy.gbs / 1000;  // TFLOP/s for each FLOP a byte
+      const slope = copy.gbs / 1000;  // TFLOP/s at one FLOP per byte
       const flat = product ? product.tflops : Infinity;
       const xs = [from, Math.min(flat / slope, to), to];
       return [{label: `roof: ${digits(copy.gbs)} GB/s${product ? `, ${digits(flat)} TFLOP/s` : ''}${suffix(file)}`,
@@ -302,19 +302,19 @@
                borderDash: file ? [6, 3] : []}];
     });
     draw('roofline', heightWithLegend(points.length + roofs.length), {type: 'scatter', data: {datasets: [...points, ...roofs]},
-      options: withLegend(options({x: axis('FLOP for each byte of Q, K, V and O', 'logarithmic', {min: from, max: to}),
+      options: withLegend(options({x: axis('FLOP per byte of Q, K, V and O', 'logarithmic', {min: from, max: to}),
                                    y: axis('TFLOP/s')},
         item => {
           const row = item.dataset.rows[item.dataIndex];
           return row ? `${seriesName(row)}, ${row.shape}: ${digits(row.tflops)} TFLOP/s` : item.dataset.label;
         }))},
-      ['contestant', 'shape', 'FLOP a byte', 'TFLOP/s', 'GB/s', 'results'],
+      ['variant or library', 'shape', 'FLOP per byte', 'TFLOP/s', 'GB/s', 'results'],
       own.map(row => [seriesName(row), row.shape, row.flop / row.bytes, row.tflops, row.gbs, fileName(row.file)]));
   }
 
   function drawRatio() {
     const own = rows.filter(row => row.kind === 'stage' && shown(row) && row.mode === choice.mode)
-      .map(row => ({row, rival: bestRival(row.file, row.shape, row.mode)})).filter(pair => pair.rival);
+      .map(row => ({row, library: bestLibrary(row.file, row.shape, row.mode)})).filter(pair => pair.library);
     const shapes = unique(own.map(pair => pair.row.shape));
     const keys = unique(own.map(pair => `${pair.row.file} ${pair.row.who}`));
     // A stage's fastest variant on each shape.
@@ -322,7 +322,7 @@
       const found = shapes.map(shape => own.filter(pair => `${pair.row.file} ${pair.row.who}` === key &&
         pair.row.shape === shape).reduce((best, pair) => !best || pair.row.us < best.row.us ? pair : best, null));
       const {row} = found.find(Boolean);
-      return {label: row.who + suffix(row.file), pairs: found, data: found.map(pair => pair && pair.rival.us / pair.row.us),
+      return {label: row.who + suffix(row.file), pairs: found, data: found.map(pair => pair && pair.library.us / pair.row.us),
               borderColor: color(row), backgroundColor: color(row), borderWidth: 2, pointRadius: 4, spanGaps: false,
               borderDash: row.file ? [6, 3] : []};
     });
@@ -331,32 +331,35 @@
       options: withLegend(options(
         {x: axis('', 'category', {title: {display: false}, ticks: {color: css('--faint'), autoSkip: false, maxRotation: 90,
                                                                   font: {size: 10}}}),
-         y: axis('best rival\'s time / ours', 'logarithmic', {suggestedMax: 1.3})},
+         y: axis('best library\'s time / ours', 'logarithmic', {suggestedMax: 1.3})},
         item => {
-          const {row, rival} = item.dataset.pairs[item.dataIndex];
-          return `${seriesName(row)}: ${digits(rival.us / row.us)} of ${rival.variant} (${digits(row.us)} against ` +
-            `${digits(rival.us)} us)${suffix(row.file)}`;
+          const {row, library} = item.dataset.pairs[item.dataIndex];
+          return `${seriesName(row)}: ${digits(library.us / row.us)} of ${library.variant} (${digits(row.us)} us, ` +
+            `library ${digits(library.us)} us)${suffix(row.file)}`;
         })),
-      plugins: [lines('y', [{value: 1, color: css('--faint'), label: 'as fast as the best rival'}])]},
-      ['variant', 'shape', 'us', 'best rival', 'its us', 'its us / ours', 'results'],
-      pairs.map(({row, rival}) => [seriesName(row), row.shape, row.us, rival.variant, rival.us, rival.us / row.us,
+      plugins: [lines('y', [{value: 1, color: css('--faint'), label: 'as fast as the best library'}])]},
+      ['variant', 'shape', 'us', 'best library', 'its us', 'its us / ours', 'results'],
+      pairs.map(({row, library}) => [seriesName(row), row.shape, row.us, library.variant, library.us, library.us / row.us,
                                    fileName(row.file)]));
   }
 
   function makePlaces() {
-    place('ladder', 'The ladder', 'One bar a variant in teaching order, with its range from p10 to p90. Dashed: the rivals, and an ' +
-      'empty kernel launched the same way.');
-    place('waterfall', 'What each idea bought', 'From the time of the variant before to its own; green is faster, red slower.');
+    place('ladder', 'The ladder', 'One bar per variant in teaching order, with its range from p10 to p90. Dashed lines: the libraries, ' +
+      'and an empty kernel launched the same way.');
+    place('waterfall', 'What each idea bought',
+      'Each bar goes from the time of the variant before to the variant\'s own time; green is faster, red is slower.');
     if (families.length) {
-      place('times', 'Time against sequence length', 'Mode chain. Every stage\'s default variant and the rivals.');
-      place('rates', 'TFLOP/s against sequence length', 'FLOP: 4 x head_dim for each pair of query and key that the mask lets through. The ceiling is a large matrix product of ' +
-        'the same library in the same run.');
+      place('times', 'Time against sequence length', 'Mode chain. The default variant of every stage, and the libraries.');
+      place('rates', 'TFLOP/s against sequence length',
+        'We count 4 x head_dim FLOP for each pair of query and key that the mask lets through. ' +
+        'The ceiling is a large matrix product by cuBLAS in the same run.');
     }
-    place('roofline', 'Roofline', 'Mode chain. The roof is what a copy and a large matrix product reached in the same run. Points far ' +
-      'under it are bound by latency or by what a kernel does besides.');
-    if (rows.some(row => row.kind === 'rival')) {
-      place('ratio', 'Against the best rival', 'The best rival\'s time over that of a stage\'s fastest variant: above 1 is faster ' +
-        'than PyTorch\'s best back end.');
+    place('roofline', 'Roofline', 'Mode chain. The roof is the rate of a copy and of a large matrix product in the same run. Points far ' +
+      'below it are bound by latency, or by work other than the two products.');
+    if (rows.some(row => row.kind === 'library')) {
+      place('ratio', 'Compared with the best library',
+        'The best library\'s time divided by the time of the stage\'s fastest variant. Above 1, the variant is ' +
+        'faster than every library that PyTorch calls.');
     }
   }
 
@@ -370,7 +373,7 @@
       drawRates();
     }
     drawRoofline();
-    if (rows.some(row => row.kind === 'rival')) drawRatio();
+    if (rows.some(row => row.kind === 'library')) drawRatio();
   }
 
   // ---- what is not a chart ----------------------------------------------------------------------------------------
@@ -381,8 +384,8 @@
       about.append(element('div', {className: 'file'},
         element('strong', {textContent: `${facts.gpu}${several ? ` (${label})` : ''}`}),
         ` - recorded ${facts.date.slice(0, 10)} at commit ${facts.commit.slice(0, 12)}` +
-        `${facts.dirty === 'true' ? ' with changes' : ''}; driver ${facts.driver}, CUDA ${facts.cuda}; rivals: ` +
-        `${facts.rivals}; before: ${facts.state_before}; after: ${facts.state_after}; ${file}: ${facts.command}`));
+        `${facts.dirty === 'true' ? ' with changes' : ''}; driver ${facts.driver}, CUDA ${facts.cuda}; libraries: ` +
+        `${facts.libraries}; before: ${facts.state_before}; after: ${facts.state_after}; ${file}: ${facts.command}`));
     }
   }
 
@@ -392,8 +395,8 @@
       section.hidden = false;
       const counters = unique(run.rows.flatMap(row => Object.keys(row.counters)));
       const timed = run.rows.some(row => row.us !== null);
-      const note = !run.emulated ? 'Checked and timed here.' : 'The emulated device checks and counts; it has no times. ' +
-        (results.length ? 'The times below are recorded ones, of the GPU they name.' : 'No times are recorded yet.');
+      const note = !run.emulated ? 'Checked and timed here.' : 'The emulated device checks results and counts events; it has no times. ' +
+        (results.length ? 'The times below were recorded on the GPU that is named with them.' : 'No times are recorded yet.');
       section.append(
         element('p', {textContent: `${run.problem} on ${run.device}. ${note}`}),
         table(['variant', 'verdict', 'largest error', 'tolerance', ...(timed ? ['us'] : []), ...counters],

@@ -2,7 +2,8 @@
 
 namespace attention {
 
-/// log2(e): exp(x) is exp2(x * kLog2e), and exp2 is what the chip's special function unit computes.
+/// log2(e): exp(x) = exp2(x * kLog2e), and exp2 is the
+/// exponential that the SM's special function units compute.
 inline constexpr float kLog2e = 1.4426950408889634f;
 
 }  // namespace attention

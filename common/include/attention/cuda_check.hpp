@@ -11,5 +11,5 @@ void cuda_check(cudaError_t status, const char* expression, const char* file, in
 
 }  // namespace attention
 
-/// Checks one CUDA runtime call; a macro only because the expression's own text belongs in the message.
+/// Checks one CUDA runtime call. @throws CudaError. A macro, because the message quotes the expression.
 #define CUDA_CHECK(expression) ::attention::cuda_check((expression), #expression, __FILE__, __LINE__)

@@ -13,18 +13,18 @@
 
 namespace attention {
 
-/// Device memory of `bytes` payload, with a guard band before and after it where asked for.
+/// `bytes` of global memory, optionally with a guard band before and after.
 ///
-/// The payload starts poisoned: every byte 0xFF, which is a NaN in half and in float, so that an element
-/// nobody wrote shows. A guard band holds a pattern that damage() looks for. Inputs go without bands: then
-/// the payload ends where the allocation ends, and a read past it is found by compute-sanitizer and by the
-/// emulated device.
+/// Every byte starts as 0xFF, which makes every half and every float a NaN, so that an element that was not
+/// written shows. A guard band holds a pattern that damage() checks. Inputs have no bands: their memory ends
+/// where the allocation ends, so compute-sanitizer and the emulated device find reads past the end.
 class RawDeviceBuffer {
  public:
   enum class Guards { none, bands };
   static constexpr std::size_t kBandBytes = 4096;
 
-  /// @throws InvalidInput where the device has no room, with the size and what is free; CudaError otherwise.
+  /// Allocates. @throws InvalidInput where the device has no
+  /// room, with the size and what is free; CudaError otherwise.
   RawDeviceBuffer(std::size_t bytes, Guards guards);
   ~RawDeviceBuffer();
   RawDeviceBuffer(RawDeviceBuffer&& other) noexcept;
@@ -33,11 +33,13 @@ class RawDeviceBuffer {
   void* data() const { return allocation_ + band_bytes(); }  ///< 256-byte aligned
   std::size_t bytes() const { return bytes_; }
 
-  void poison();                      ///< fills the payload with 0xFF again
-  void upload(const void* source);    ///< copies bytes() from the host, and waits
-  void download(void* target) const;  ///< copies bytes() to the host, and waits
+  // Each of these throws CudaError where the runtime reports an error.
+  void poison();                      ///< fills the memory with 0xFF again, in the default stream
+  void upload(const void* source);    ///< copies bytes() from host memory, and waits
+  void download(void* target) const;  ///< copies bytes() to host memory, and waits
 
-  /// Says where a guard band was written, or nothing where both are whole.
+  /// Where a guard band was written ("written 2 bytes past its end"), or nothing where both are intact.
+  /// @throws CudaError
   std::optional<std::string> damage() const;
 
  private:
@@ -48,7 +50,7 @@ class RawDeviceBuffer {
   Guards guards_;
 };
 
-/// The same for elements of type T.
+/// Global memory for `count` elements of type T.
 template <typename T>
 class DeviceBuffer : public RawDeviceBuffer {
  public:

@@ -5,26 +5,26 @@
 
 namespace attention {
 
-/// Exit codes of every program in this repository.
+/// Exit codes of all programs in this repository.
 enum class ExitCode { right = 0, wrong_result = 1, bad_input = 2, no_device = 3 };
 
-/// Something the user gave cannot be used; what() is one line that says what was got and what is allowed.
+/// The user gave something that cannot be used; what() is one line that says what we got and what is allowed.
 struct InvalidInput : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// No device of the kind this program was built for answers.
+/// No device of the kind that this program was built for answers.
 struct NoDevice : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A CUDA call failed; what() has the file, line, expression and the runtime's own words.
+/// A CUDA call failed; what() has the file, the line, the expression and the runtime's message.
 struct CudaError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Runs the body of a program and gives its exit code. What it throws becomes one line on stderr and the code
-/// that belongs to it: InvalidInput and a lack of host memory 2, NoDevice 3, anything else 1.
+/// Runs the body of a program and returns its exit code. An exception becomes one line on stderr and a code:
+/// 2 for InvalidInput and for too little host memory, 3 for NoDevice, 1 for anything else.
 int run_program(const std::function<ExitCode()>& body);
 
 }  // namespace attention

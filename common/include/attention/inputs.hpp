@@ -11,36 +11,42 @@
 
 namespace attention {
 
-/// Host copies of Q, K and V, shaped as Problem says.
+/// Q, K and V in host memory: q [batch, heads, seq_q, head_dim], k and v [batch, kv_heads, seq_kv, head_dim].
 struct Inputs {
   std::vector<half> q, k, v;
 };
 
-/// Ways to fill Q, K and V. All but `normal` are adversarial: each breaks a kernel that is careless in one
-/// way. V is N(0, 1) in all of them. Where the caller chose a scale, the adversarial keys make up for it.
-/// Scaled scores stay below 60000 in magnitude for any scale of 1e-3 to 100, so that even kernels that keep
-/// them in half see finite ones.
+/// Ways to fill Q, K and V. All but `normal` are adversarial: each one breaks a kernel that is careless in
+/// one way. V is N(0, 1) in all of them. The adversarial keys compensate for a scale that the caller chose.
+/// Scaled scores stay below 60000 in magnitude for any scale of 1e-3 to 100, so that they are finite even in
+/// kernels that keep them in half.
 enum class Distribution {
-  normal,        ///< independent N(0, 1), what speed and error are stated for
-  large_logits,  ///< scaled scores N(0, 500): exp overflows unless the maximum is subtracted
-  equal_keys,   ///< every key of a head the same: uniform probabilities, so every key must count exactly once
-  outlier_key,  ///< one key about 40 above the rest, for every query: the last one, so that running maxima
-                ///< must be corrected late; in a causal problem the key that half of the rows with keys see
-  underflow_rows,  ///< scaled scores near -1500 in odd rows, near 0 in even ones: sums vanish unless the
-                   ///< maximum of each row is subtracted
+  /// Independent N(0, 1); speed and error are stated for these.
+  normal,
+  /// Scaled scores are N(0, 500): exp overflows unless the maximum is subtracted.
+  large_logits,
+  /// All keys of a head are the same. Probabilities are uniform, so every key must count exactly once.
+  equal_keys,
+  /// One key scores about 40 above the rest, for every query. It is the last key, so that running maxima must
+  /// be corrected late; in a causal problem it is the key that half of the rows with keys see.
+  outlier_key,
+  /// Scaled scores are near -1500 in odd rows, near 0 in even
+  /// rows: sums vanish unless each row's maximum is subtracted.
+  underflow_rows,
 };
 
-/// Every distribution, and its name in tests and messages.
+/// All distributions, in the order of their declaration.
 std::span<const Distribution> all_distributions();
+/// The enumerator's name, for tests and messages.
 std::string_view name(Distribution distribution);
 
-/// Host inputs for `problem`. Q, K and V are three streams of numbers, so that changing the number of keys
-/// leaves the queries as they were.
+/// Inputs for `problem`. Q, K and V come from three separate streams of random numbers, so that changing the
+/// number of keys does not change the queries.
 ///
-/// The same seed gives the same values on every machine and compiler: the generator is std::mt19937_64, whose
-/// output the standard fixes, and normals are made here by the polar method (Marsaglia and Bray 1964),
-/// because std::normal_distribution differs between standard libraries. Its one inexact step is a logarithm;
-/// libraries that differ in its last bit would change one in about 10^12 values, by one unit in the last
+/// The same seed gives the same values on every machine and with every compiler. The generator is
+/// std::mt19937_64, whose output the standard fixes. We make normals by the polar method (Marsaglia and Bray
+/// 1964), because std::normal_distribution differs between standard libraries. The method's one inexact step
+/// is a logarithm; where its last bit differs, about one value in 10^12 changes, by one unit in the last
 /// place of a half.
 Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint64_t seed);
 

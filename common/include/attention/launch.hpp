@@ -9,18 +9,18 @@
 
 #include "attention/problem.hpp"
 
-/// Dynamic shared memory of the running block, at global scope because CUDA gives every `extern __shared__`
-/// array of a kernel the same address. 1024-byte aligned, as the 128-byte swizzle of TMA and wgmma needs.
+/// Dynamic shared memory of the running block. At global scope, because all `extern __shared__` arrays of a
+/// kernel have the same address. Aligned to 1024 bytes, as the 128-byte swizzle of TMA and wgmma requires.
 extern __shared__ __align__(1024) unsigned char dynamic_smem[];
 
 namespace attention {
 
-/// Dynamic shared memory that a block gets without opting in, in bytes (CUDA C++ Programming Guide,
+/// Bytes of dynamic shared memory that a block gets without opting in to more (CUDA C++ Programming Guide,
 /// "Shared Memory" of each compute capability).
 inline constexpr std::size_t kDefaultSmemBytes = 48 * 1024;
 
-/// kernel<<<grid, block, smem_bytes, stream>>>(args...) in plain C++, with launch attributes. Opts in to
-/// more than 48 KB of dynamic shared memory where asked to. Returns the launch's error, and does not wait.
+/// kernel<<<grid, block, smem_bytes, stream>>>(args...) in plain C++, with launch attributes. Opts in to more
+/// than 48 KiB of dynamic shared memory where smem_bytes needs it. Returns the launch's error; does not wait.
 template <typename... Parameters, typename... Args>
 cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*kernel)(Parameters...),
                         dim3 grid, dim3 block, std::size_t smem_bytes, cudaStream_t stream, Args&&... args) {
@@ -39,15 +39,16 @@ cudaError_t launch_with(std::span<const cudaLaunchAttribute> attributes, void (*
   return cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
 }
 
-/// What the current device says of itself: its number of multiprocessors, say.
+/// Reads an attribute of the current device, such as
+/// cudaDevAttrMultiProcessorCount. Returns the runtime's error.
 inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
   int device = 0;
   const cudaError_t status = cudaGetDevice(&device);
   return status == cudaSuccess ? cudaDeviceGetAttribute(value, attribute, device) : status;
 }
 
-/// A launch whose grid is made of clusters of `blocks` neighbouring blocks, at most 8. Compute
-/// capability 9.0.
+/// Launch attribute: the grid consists of clusters of `blocks` (at most 8) neighbouring blocks in x. Needs
+/// compute capability 9.0.
 inline cudaLaunchAttribute clusters_of(unsigned blocks) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeClusterDimension;
@@ -56,9 +57,9 @@ inline cudaLaunchAttribute clusters_of(unsigned blocks) {
   return attribute;
 }
 
-/// A launch that may begin before the one in front of it in the stream has ended: programmatic dependent
-/// launch. Its kernel calls griddepcontrol_wait() before it touches what that one may write. Compute
-/// capability 9.0.
+/// Launch attribute: the kernel may begin before the previous kernel in the stream has ended (programmatic
+/// dependent launch). It must call griddepcontrol_wait() before it touches memory that the previous kernel
+/// reads or writes. Needs compute capability 9.0.
 inline cudaLaunchAttribute dependent_launch() {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -66,15 +67,15 @@ inline cudaLaunchAttribute dependent_launch() {
   return attribute;
 }
 
-/// launch_with() without attributes.
+/// The same without attributes.
 template <typename... Parameters, typename... Args>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t smem_bytes,
                    cudaStream_t stream, Args&&... args) {
   return launch_with({}, kernel, grid, block, smem_bytes, stream, std::forward<Args>(args)...);
 }
 
-/// Calls body(std::integral_constant<int, head_dim>()), so that the problem's head_dim can be a template
-/// argument of a kernel, and returns what it returns; cudaErrorInvalidValue where it is none of 32, 64, 96, 128.
+/// Returns body(std::integral_constant<int, head_dim>()), so that the problem's head_dim can be a template
+/// argument of a kernel; or cudaErrorInvalidValue where head_dim is none of 32, 64, 96 and 128.
 template <typename Body>
 cudaError_t with_head_dim(const Problem& problem, const Body& body) {
   switch (problem.head_dim) {

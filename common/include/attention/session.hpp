@@ -9,31 +9,34 @@
 
 namespace attention {
 
-/// What one call of a variant left behind.
+/// The output of one call of a variant, and the damage that it did.
 struct Outcome {
-  std::vector<half> o;
-  /// What it should not have done, one line each: a guard band written, an input changed.
+  std::vector<half> o;  ///< [batch, heads, seq_q, head_dim], in host memory
+  /// One line for each guard band that was written and each input that was changed.
   std::vector<std::string> damage;
 };
 
-/// One problem laid out in device memory: what programs, tests and benchmarks run variants on.
+/// The tensors of one problem in global memory, on which programs, tests and benchmarks run variants.
 class Session {
  public:
-  /// Uploads the inputs. @throws InvalidInput where the device has no room.
+  /// Uploads the inputs, which must outlive the session. @throws InvalidInput where the device has no room.
   Session(const Problem& problem, const Inputs& inputs);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// Poisons output and workspace, calls `variant` once on a stream of its own, waits, and reads back.
-  /// @throws CudaError where the launch or the kernel fails, InvalidInput where the workspace has no room.
+  /// Fills output and workspace with NaN, calls `variant`
+  /// once on a new stream, waits, and reads the output back.
+  /// @throws CudaError where the launch or the kernel fails,
+  ///   InvalidInput where the device has no room for the workspace.
   Outcome run(const Variant& variant);
 
-  /// Calls `variant` on `stream` without waiting: for timing. prepare(variant) must have come before.
+  /// Calls `variant` on `stream` without waiting, and returns its
+  /// error: for timing. Requires an earlier prepare(variant).
   cudaError_t enqueue(const Variant& variant, cudaStream_t stream);
 
-  /// Makes the variant the one in use: its workspace, exactly as large as it asks for, and its state of the
-  /// device; what the one before had set up is torn down.
+  /// Allocates a workspace of exactly the size that `variant` asks for, and sets up the device state that it
+  /// wants; undoes the set-up of the previous variant first. @throws as run() does.
   void prepare(const Variant& variant);
 
   const Problem& problem() const { return problem_; }

@@ -14,7 +14,7 @@
 
 namespace attention {
 
-/// Device pointers in global memory, each 256-byte aligned, row-major, none overlapping another.
+/// Pointers to global memory, each 256-byte aligned. The tensors are row-major and do not overlap.
 struct Tensors {
   const half* q;  ///< [batch, heads,    seq_q,  head_dim]
   const half* k;  ///< [batch, kv_heads, seq_kv, head_dim]
@@ -22,8 +22,8 @@ struct Tensors {
   half* o;        ///< [batch, heads,    seq_q,  head_dim], every element is written
 };
 
-/// Can a variant do a problem on a device? Where not, `reason` says why in words, with the value that was
-/// got and what is allowed: "head_dim must be 32, 64, 96 or 128, got 80".
+/// Whether a variant supports a problem on a device. Where it does not, `reason` says why, with the value
+/// that it got and what is allowed: "head_dim must be 32, 64, 96 or 128, got 80".
 struct Support {
   bool ok;
   std::string reason;
@@ -32,36 +32,38 @@ struct Support {
 };
 
 /// Enqueues one attention on `stream`. It never allocates, synchronises, prints or exits, so it can be
-/// captured in a graph. `workspace` is device memory of workspace_bytes(problem), 256-byte aligned, with
-/// arbitrary contents. Returns the first error of the launches.
+/// captured in a graph. `workspace` is global memory of workspace_bytes(problem) bytes, 256-byte aligned,
+/// with arbitrary contents. Returns the first error of its launches.
 using LaunchFunction = cudaError_t(const Problem& problem, const Tensors& tensors, void* workspace,
                                    cudaStream_t stream);
 using SupportsFunction = Support(const Problem& problem, const Device& device);
 using WorkspaceFunction = std::size_t(const Problem& problem);
 
-/// State of the whole device that a variant wants while it is in use, such as a part of L2 set aside: set
-/// before its first call, outside any capture, and put back after its last.
+/// Sets up, and undoes, state of the whole device that a variant wants while it is in use, such as a part of
+/// L2 set aside. Called before its first call and after its last, outside of any capture.
 using SetUpFunction = cudaError_t(const Problem& problem);
 using TearDownFunction = cudaError_t();
 
-/// One idea, added to the variant before it. Its kernel and launcher are stages/<stage>/<name>.cu, and differ
-/// from the file of the variant before by at most kMaxChangedLines lines (tests/test_steps.cpp).
+/// One idea, added to the variant before it. Its kernel and launcher are stages/<stage>/<name>.cu, which
+/// differs from the file of the variant before by at most kMaxChangedLines lines (tests/test_steps.cpp).
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
   std::string_view idea;  ///< one line for tables
-  /// Where the file is written anew instead: why. At most two variants of a stage, the first not counted.
+  /// The reason where the file differs by more. At most two
+  /// variants of a stage have one, the first not counted.
   std::string_view rewrite = {};
-  Techniques techniques = {};  ///< all that it uses, held against machine code and counters by tests/evidence
+  /// All techniques that it uses; tests/evidence checks each against machine code, launches and counters.
+  Techniques techniques = {};
   LaunchFunction* launch;
   SupportsFunction* supports;
-  WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given
-  /// Factor on the tolerance every variant has, for an idea that costs accuracy; the stage's README says why.
+  WorkspaceFunction* workspace_bytes = nullptr;  ///< null where it needs no workspace
+  /// Factor on the usual tolerance, for an idea that costs accuracy; the stage's README says why.
   double error_factor = 1.0;
   SetUpFunction* set_up = nullptr;
   TearDownFunction* tear_down = nullptr;
 };
 
-/// One rung of the ladder. The last variant is the one the stage stands for.
+/// One step of the ladder. Where one variant stands for the stage, it is the last.
 struct Stage {
   std::string_view name;   ///< as its folder: "01_naive"
   std::string_view title;  ///< a few words
@@ -69,18 +71,20 @@ struct Stage {
   const Variant& default_variant() const { return variants.back(); }
 };
 
-/// Device memory that `variant` needs beside the tensors, in bytes.
+/// Bytes of global memory that `variant` needs in addition to the tensors.
 std::size_t workspace_bytes(const Variant& variant, const Problem& problem);
 
-/// The one answer that programs, tests and benchmarks go by: the variant's own, and whether tensors and
-/// workspace fit in the device's memory (else: the size and what is free).
+/// Whether `variant` supports `problem` on `device`, as programs, tests and
+/// benchmarks decide it: what variant.supports() says, and whether tensors
+/// and workspace fit in the device's free memory. @throws CudaError
 Support check_support(const Variant& variant, const Problem& problem, const Device& device);
 
-/// The usual restrictions of a stage: head_dim 32, 64, 96 or 128, and at most 65535 query heads in the whole
-/// batch (the limit of a grid in y and z).
+/// The usual restrictions: head_dim is 32, 64, 96 or 128, and the whole batch has at most 65535 query heads
+/// (the limit of a grid in y and z).
 Support supports_usual_shapes(const Problem& problem, const Device& device);
 
-/// The stages linked into this program, in ladder order. Generated by CMake from the stages' folders.
+/// The stages that are linked into this program, in ladder
+/// order. CMake generates it from the stages' folders.
 std::span<const Stage* const> registry();
 
 }  // namespace attention

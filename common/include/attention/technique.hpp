@@ -8,35 +8,35 @@
 
 namespace attention {
 
-/// What a variant, or the harness, can claim to do. To claim is not enough: tests/evidence has a checker for
-/// each of these, which looks at machine code, launches and counters of every variant that names it.
+/// What a variant, or the harness, can claim to do. A claim is checked: tests/evidence has a checker for each
+/// of these, which looks at the machine code, the launches and the counters of every variant that claims it.
 enum class Technique {
   custom_kernel,                  ///< own device code, no library call
-  coalesced_access,               ///< requests to global memory touch no sector more than their bytes need
-  shared_memory_tiling,           ///< K and V are read once for many rows, by way of shared memory
-  wide_loads,                     ///< 16 bytes a lane from global memory
-  no_bank_conflicts,              ///< accesses to shared memory take no pass more than their bytes need
-  l2_persistence,                 ///< data marked to stay in a part of L2 set aside
+  coalesced_access,               ///< requests to global memory touch no more sectors than their bytes need
+  shared_memory_tiling,           ///< K and V are read once for many query rows, through shared memory
+  wide_loads,                     ///< 16 bytes per lane from global memory
+  no_bank_conflicts,              ///< accesses to shared memory take no more wavefronts than their bytes need
+  l2_persistence,                 ///< data is marked to stay in a part of L2 that is set aside
   wmma,                           ///< tensor cores through the WMMA API, 16 x 16 x 16
-  fp16_accumulation,              ///< sums of products in FP16
-  double_buffering,               ///< the next tile is loaded to another buffer before this one is used
+  fp16_accumulation,              ///< products are accumulated in FP16
+  double_buffering,               ///< the next tile is loaded to a second buffer while this one is used
   warp_specialization,            ///< some warps load, others multiply
-  fusion,                         ///< one launch, and no place for the scores outside of the chip
-  cp_async,                       ///< copies from global to shared memory past the registers
-  xor_swizzle,                    ///< chunks change places within a row: no bank conflict and no padding
+  fusion,                         ///< one launch; the scores never leave the SM
+  cp_async,                       ///< copies from global to shared memory that bypass the registers
+  xor_swizzle,                    ///< 16-byte chunks are permuted within a row: no bank conflicts, no padding
   multi_stage_pipeline,           ///< several tiles in flight by cp.async
-  multi_kernel,                   ///< keys split over blocks, partial results combined by a second launch
-  cluster_reduction,              ///< keys split over the blocks of a cluster, combined in shared memory
-  programmatic_dependent_launch,  ///< starts while the launch before it drains
+  multi_kernel,                   ///< keys are split over blocks; a second launch combines partial results
+  cluster_reduction,              ///< keys are split over a cluster's blocks, combined in shared memory
+  programmatic_dependent_launch,  ///< the kernel starts while the previous one drains
   graphs,                         ///< of the harness: calls are captured and replayed
-  streams,                        ///< of the harness: calls of several requests are free to run at once
-  wgmma,                          ///< Hopper's warpgroup products
+  streams,                        ///< of the harness: calls of several requests may run at once
+  wgmma,                          ///< Hopper's warpgroup matrix products
   tma,                            ///< Hopper's tensor memory accelerator
-  setmaxnreg,                     ///< warpgroups hand registers to one another
+  setmaxnreg,                     ///< warpgroups change their register budgets
   tuned_by_search,                ///< a search found its code, and every trial is in a log
 };
 
-/// The names of the techniques, in their order.
+/// The names of the techniques, in the order of the enumerators.
 inline constexpr std::string_view kTechniqueNames[] = {
     "custom_kernel",
     "coalesced_access",
@@ -64,7 +64,7 @@ inline constexpr std::string_view kTechniqueNames[] = {
 };
 static_assert(std::size(kTechniqueNames) == std::size_t(Technique::tuned_by_search) + 1);
 
-/// A set of techniques: what a variant uses is what the one before it uses + one more.
+/// A set of techniques. A variant usually has those of the variant before it + one more.
 class Techniques {
  public:
   constexpr Techniques() = default;

@@ -11,7 +11,7 @@
 
 namespace attention {
 
-/// A stream of its own, not ordered with the default stream.
+/// A new stream that does not synchronise with the default stream.
 class Stream {
  public:
   Stream() { CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
@@ -24,7 +24,7 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
-/// A point in a stream's work, with a time on a GPU.
+/// A CUDA event: a point in a stream's work, which has a time on a GPU.
 class Event {
  public:
   Event() { CUDA_CHECK(cudaEventCreate(&event_)); }
@@ -37,14 +37,13 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Puts one call on a stream, without waiting; every argument of the call is in it.
+/// A call with all its arguments, which puts itself on a stream and does not wait.
 using Enqueue = std::function<void(cudaStream_t)>;
 
 /// A captured graph, ready to replay.
 class Graph {
  public:
-  /// Captures what `enqueue` puts on the stream it is given. @throws CudaError, also where capture is
-  /// refused.
+  /// Captures what `enqueue` puts on a stream. @throws CudaError, also where the capture fails.
   explicit Graph(const Enqueue& enqueue);
   ~Graph() { (void)cudaGraphExecDestroy(executable_); }
   Graph(const Graph&) = delete;
@@ -55,46 +54,48 @@ class Graph {
   cudaGraphExec_t executable_ = nullptr;
 };
 
-/// Microseconds a call, over the replays of a graph.
+/// Microseconds per call, over the replays of a graph.
 struct Timing {
   double median_us, p10_us, p90_us;
   int launches;  ///< calls in the graph
   int replays;
 };
 
-/// How long to measure; the defaults are the protocol of every recorded result.
+/// How long to measure. The defaults are the protocol of every recorded result.
 struct TimingOptions {
-  int max_launches = 100;   ///< calls in a graph, fewer for long ones
-  double graph_us = 5'000;  ///< about as long as a graph of fewer calls shall take
-  int min_launches = 2;
-  int replays = 50;  ///< fewer, but min_replays, where they would take longer than total_us
-  int min_replays = 10;
-  double total_us = 300'000;
-  int warmup_replays = 3;
+  int max_launches = 100;     ///< calls in a graph; fewer where they would take longer than graph_us
+  double graph_us = 5'000;    ///< microseconds
+  int min_launches = 2;       ///< calls in a graph, however long they take
+  int replays = 50;           ///< timed replays; fewer where they would take longer than total_us
+  int min_replays = 10;       ///< timed replays, however long they take
+  double total_us = 300'000;  ///< microseconds
+  int warmup_replays = 3;     ///< untimed replays before
 };
 
-/// Median, tenth and ninetieth percentile (nearest rank) of at least one time.
+/// Median, 10th and 90th percentile (nearest rank) of at least
+/// one time; `launches` is the number of calls in a graph.
 Timing summarize(std::vector<double> times_us, int launches);
 
-// The four ways in which this project times a call. All of them replay CUDA graphs and read events around a
-// replay, so launches by the host are never in a time.
-// @throws CudaError; std::logic_error on the emulated device, which has no times.
+// The four ways in which this project times a call. All of them replay CUDA graphs and record events around a
+// replay, so the host's cost of launching is never part of a time. All throw CudaError, and std::logic_error
+// on the emulated device, which has no times.
 
-/// `chain`, the one that is meant where nothing else is said: a graph of up to 100 calls, one after the other
-/// on one stream; time of a replay divided by the number of calls. What a call costs inside a model's graph:
-/// launch gaps of the device are in it. Inputs stay in L2 where they fit.
+/// `chain`, which we mean wherever we name no mode: a graph of up to 100 calls, one after the other on one
+/// stream; the time of a replay divided by the number of calls. This is what a call costs inside a model's
+/// graph: the device's gaps between launches are included. Inputs stay in L2 where they fit.
 Timing time_chain(const Enqueue& enqueue, const TimingOptions& options = {});
 
-/// `single`: a graph of one call, replayed on an idle device. What one call costs that nothing hides.
+/// `single`: a graph of one call, replayed on an idle device.
+/// This is the latency of one call that overlaps with nothing.
 Timing time_single(const Enqueue& enqueue, const TimingOptions& options = {});
 
-/// `cold`: as `single`, with `flush_bytes` of other memory written right before, so that nothing of the call
-/// is in L2. Replay i takes calls[i % calls.size()]: the same call on tensors of its own.
+/// `cold`: as `single`, but with `flush_bytes` of other memory written right before, so that no tensor is in
+/// L2. Replay i takes calls[i % calls.size()], which are the same call on different tensors.
 Timing time_cold(std::span<const Enqueue> calls, std::size_t flush_bytes, const TimingOptions& options = {});
 
-/// `streams`: one graph in which every one of `calls` is a chain of its own, all of them free to run at once;
-/// time of a replay divided by the calls in all of it. What a call costs a device that serves several
-/// requests.
+/// `streams`: one graph in which each of `calls` is a chain, and the chains
+/// may run at once; the time of a replay divided by the number of all calls.
+/// This is what a call costs on a device that serves several requests.
 Timing time_streams(std::span<const Enqueue> calls, const TimingOptions& options = {});
 
 }  // namespace attention

@@ -4,11 +4,11 @@
 
 namespace attention {
 
-/// Lanes that take part in every warp operation of the stages: all of them.
+/// Mask of all 32 lanes, which take part in every warp operation of the stages.
 inline constexpr unsigned kFullMask = 0xffffffffu;
 
-/// The largest `value` of each group of `Lanes` neighbouring lanes (a power of two up to 32), in all of its
-/// lanes. Every lane of the warp takes part. Butterfly: log2(Lanes) shuffles.
+/// The largest `value` of each group of `Lanes` neighbouring lanes (a power of two up to 32), returned to all
+/// of its lanes. Every lane of the warp must take part. A butterfly reduction: log2(Lanes) shuffles.
 template <int Lanes = 32>
 __device__ __forceinline__ float warp_reduce_max(float value) {
   static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
@@ -19,7 +19,7 @@ __device__ __forceinline__ float warp_reduce_max(float value) {
   return value;
 }
 
-/// The sum of `value` over each group of `Lanes` neighbouring lanes, likewise.
+/// The sum of `value` over each group of `Lanes` neighbouring lanes, with the same conditions.
 template <int Lanes = 32>
 __device__ __forceinline__ float warp_reduce_sum(float value) {
   static_assert(Lanes >= 1 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);

@@ -12,30 +12,30 @@
 #include <functional>
 
 #include "attention/error.hpp"
-#include "peers.hpp"
+#include "libraries.hpp"
 
-namespace attention::peers {
+namespace attention::libraries {
 namespace {
 
-constexpr std::array<Rival, 4> kRivals = {{
+constexpr std::array<Library, 4> kLibraries = {{
     {"flash", "PyTorch SDPA, FlashAttention-2"},
     {"mem_efficient", "PyTorch SDPA, CUTLASS (xFormers)"},
     {"cudnn", "PyTorch SDPA, cuDNN"},
     {"math", "PyTorch SDPA, plain matrix products and softmax"},
 }};
 
-// Leaves PyTorch one back end to choose from.
-void allow_only(std::string_view back_end) {
+// Leaves PyTorch one library to choose from.
+void allow_only(std::string_view library) {
   at::Context& context = at::globalContext();
-  context.setSDPUseFlash(back_end == "flash");
-  context.setSDPUseMemEfficient(back_end == "mem_efficient");
-  context.setSDPUseCuDNN(back_end == "cudnn");
-  context.setSDPUseMath(back_end == "math");
+  context.setSDPUseFlash(library == "flash");
+  context.setSDPUseMemEfficient(library == "mem_efficient");
+  context.setSDPUseCuDNN(library == "cudnn");
+  context.setSDPUseMath(library == "math");
 }
 
-// Calls a function of PyTorch on a stream of ours. What the function allocates comes from a memory pool of
-// this call alone, so that a captured graph can be replayed for as long as this object lives, whatever else
-// PyTorch does.
+// Calls a function of PyTorch on a stream of ours. The function allocates
+// from a memory pool that belongs to this call alone, so a captured graph can
+// be replayed for as long as this object lives, whatever else PyTorch does.
 class TorchCall : public Call {
  public:
   explicit TorchCall(std::function<at::Tensor()> function)
@@ -60,7 +60,7 @@ class TorchCall : public Call {
       result_ = function_();
     } catch (const c10::Error& error) {
       enqueuing_ = false;
-      const std::string message = error.what_without_backtrace();  // whose first sentence says it
+      const std::string message = error.what_without_backtrace();  // its first sentence gives the reason
       throw InvalidInput(message.substr(0, message.find(". ")));
     }
     enqueuing_ = false;
@@ -89,17 +89,19 @@ at::Tensor to_device(const std::vector<half>& values, std::array<std::int64_t, 4
 
 }  // namespace
 
-std::span<const Rival> rivals() {
-  return kRivals;
+std::span<const Library> all() {
+  return kLibraries;
 }
 
+// PyTorch brings libfmt's headers, of another version than
+// the one that the project links, so this file uses neither.
 std::string versions() {
   const long cudnn = at::detail::getCUDAHooks().versionCuDNN();
   return "PyTorch " TORCH_VERSION ", cuDNN " + std::to_string(cudnn / 10000) + "." +
          std::to_string(cudnn / 100 % 100) + "." + std::to_string(cudnn % 100);
 }
 
-std::unique_ptr<Call> make_call(const Rival& rival, const Problem& problem, const Inputs& inputs) {
+std::unique_ptr<Call> make_call(const Library& library, const Problem& problem, const Inputs& inputs) {
   if (problem.causal && problem.seq_q != problem.seq_kv) {
     throw InvalidInput("PyTorch aligns a causal mask at the top left, so seq_q must equal seq_kv");
   }
@@ -108,8 +110,8 @@ std::unique_ptr<Call> make_call(const Rival& rival, const Problem& problem, cons
       to_device(inputs.k, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
   const at::Tensor v =
       to_device(inputs.v, {problem.batch, problem.kv_heads, problem.seq_kv, problem.head_dim});
-  c10::cuda::device_synchronize();  // the copies are done before another stream reads
-  return std::make_unique<TorchCall>([=, name = rival.name] {
+  c10::cuda::device_synchronize();  // the copies are complete before another stream reads
+  return std::make_unique<TorchCall>([=, name = library.name] {
     allow_only(name);
     return at::scaled_dot_product_attention(q, k, v, {}, 0.0, problem.causal, problem.scale,
                                             problem.heads != problem.kv_heads);
@@ -123,4 +125,4 @@ std::unique_ptr<Call> make_matrix_product(int size) {
   return std::make_unique<TorchCall>([=] { return at::matmul(a, b); });
 }
 
-}  // namespace attention::peers
+}  // namespace attention::libraries
