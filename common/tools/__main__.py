@@ -2,8 +2,8 @@
 
 {commands}
 
-`python3 common/tools COMMAND --help` says more of each. Exit codes of all: 0 done, 1 something is not as it should be,
-2 bad input, 3 no GPU or no such program here, 77 skipped, 130 interrupted.
+`python3 common/tools COMMAND --help` says more of each. Exit codes of all: 0 done, 1 something is not as it
+should be, 2 bad input, 3 no GPU or no such program here, 77 skipped, 130 interrupted.
 """
 
 import importlib
@@ -28,8 +28,8 @@ COMMANDS = {
 
 
 def usage():
-    width = max(map(len, COMMANDS))
-    return __doc__.format(commands="\n".join(f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()))
+    lines = [f"  {name:9} {line}" for name, (_, line) in COMMANDS.items()]
+    return __doc__.format(commands="\n".join(lines))
 
 
 def main(arguments):

@@ -3,9 +3,9 @@
   cost measure BUILD --out cost.json [-- options of the stages' programs, such as a shape]
   cost table cost.json --out table.md
 
-Seconds of wall time and of CPU time of the whole program, start included, on this machine, which should do nothing
-else meanwhile; and what a switch from one thread of a block to the next costs. They say nothing about how long a kernel
-takes on a GPU.
+Seconds of wall time and of CPU time of the whole program, start included, on this machine, which should do
+nothing else meanwhile; and what a switch from one thread of a block to the next costs. They say nothing about
+how long a kernel takes on a GPU.
 """
 
 import os
@@ -28,7 +28,7 @@ def measure(command):
     begin, cpu_begin = time.monotonic(), os.times()
     result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cpu_end = os.times()
-    cpu = cpu_end.children_user - cpu_begin.children_user + cpu_end.children_system - cpu_begin.children_system
+    cpu = sum(cpu_end[i] - cpu_begin[i] for i in (2, 3))  # of children: user, system
     return result.returncode, time.monotonic() - begin, cpu
 
 
@@ -56,23 +56,27 @@ def measure_all(build, options):
             rows.append(row)
             print(f"{row['variant']:28}" + "".join(f"{row[mode]['wall_s']:12.2f}{row[mode]['cpu_s']:8.2f}"
                                                    for mode in MODES), flush=True)
-    return {"processor": machine.processor(), "cores": os.cpu_count(), "commit": machine.commit(), "options": options,
+    return {"processor": machine.processor(), "cores": os.cpu_count(), "commit": machine.commit(),
+            "options": options,
             "switch_ns": switch_ns(build), "rows": rows}
 
 
 def document(cost):
     shape = f"`{' '.join(cost['options'])}`" if cost["options"] else "the headline shape"
     lines = ["# What emulation costs", "",
-             "Made by `python3 common/tools cost table` from the record beside this file; not edited by hand. Seconds of "
-             f"whole programs on the CPU, at {shape}; no time of a GPU. Checked: `--check-memory`. Counted: `--profile`.",
+             "Made by `python3 common/tools cost table` from the record beside this file; not edited by "
+             f"hand. Seconds of whole programs on the CPU, at {shape}; no time of a GPU. Checked: "
+             "`--check-memory`. Counted: `--profile`.",
              "", "| variant | " + " | ".join(f"{mode}, wall | CPU" for mode in MODES) + " |",
              "| --- |" + " --- |" * 2 * len(MODES)]
     for row in cost["rows"]:
         cells = (f"{row[mode][kind]:.2f}" for mode in MODES for kind in ("wall_s", "cpu_s"))
         lines.append(f"| `{row['variant']}` | " + " | ".join(cells) + " |")
-    most = (f"{max(row[mode][kind] for row in cost['rows']):.2f}" for mode in MODES for kind in ("wall_s", "cpu_s"))
+    most = (f"{max(row[mode][kind] for row in cost['rows']):.2f}" for mode in MODES
+            for kind in ("wall_s", "cpu_s"))
     lines += ["| **the most** | " + " | ".join(most) + " |", "",
-              f"A switch from one thread of a block to the next: {cost['switch_ns']:.0f} ns. {cost['cores']} cores of "
+              f"A switch from one thread of a block to the next: {cost['switch_ns']:.0f} ns. {cost['cores']} "
+              "cores of "
               f"{cost['processor']}, commit `{cost['commit'][:12]}`, `cost measure`.", ""]
     return "\n".join(lines)
 

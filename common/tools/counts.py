@@ -1,11 +1,12 @@
-"""Keeps what the emulated device counts of every variant, at one head of the headline shape, for the book's tables.
+"""Keeps what the emulated device counts of every variant, at one head of the headline shape, for the book's
+tables.
 
   counts --update [STAGE...]    counts, and writes docs/results/counts/<stage>.json
-  counts --check [STAGE...]     counts, and says which of the files are stale; skips, by name, those that another compiler
-                                made, for what the emulated device counts depends on it
+  counts --check [STAGE...]     counts, and says which of the files are stale; skips, by name, those that
+                                another compiler made, for what the emulated device counts depends on it
 
-A file has the totals of each kernel, and the compiler that made the kernels. The stages' programs in BUILD (build/emulated
-unless given) are built first. Exit codes: 0 fresh, 1 stale, 2 bad input, 77 skipped.
+A file has the totals of each kernel, and the compiler that made the kernels. The stages' programs in BUILD
+(build/emulated unless given) are built first. Exit codes: 0 fresh, 1 stale, 2 bad input, 77 skipped.
 """
 
 import pathlib
@@ -17,8 +18,8 @@ OPTIONS = ["--no-check", "--heads", "1", "--profile"]
 TOTAL = {str: int}
 KERNELS = [{"kernel": str, "launches": int, "blocks": int, "total": TOTAL}]
 KEPT = records.Kind("record of `counts --update`", {
-    "compiler": str, "command": str, "problem": {}, "results": [{"variant": str, "profile": {"kernels": KERNELS}}]},
-    "results")
+    "compiler": str, "command": str, "problem": {},
+    "results": [{"variant": str, "profile": {"kernels": KERNELS}}]}, "results")
 
 
 def counted(build, stage, compiler):
@@ -27,7 +28,8 @@ def counted(build, stage, compiler):
     results = [{"variant": result["variant"], "profile": {"kernels": [
         {key: kernel[key] for key in ("kernel", "launches", "blocks", "total")}
         for kernel in result["profile"]["kernels"]]}} for result in run["results"] if result.get("profile")]
-    return {"compiler": compiler, "command": " ".join([stage, *OPTIONS]), "problem": run["problem"], "results": results}
+    return {"compiler": compiler, "command": " ".join([stage, *OPTIONS]), "problem": run["problem"],
+            "results": results}
 
 
 def update(build, stages, folder):
@@ -61,7 +63,8 @@ def parse(arguments):
     what.add_argument("--update", action="store_true", help="write the files")
     what.add_argument("--check", action="store_true", help="say which are stale")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="only these [all]")
-    parser.add_argument("--build", type=pathlib.Path, default=cli.ROOT / "build" / "emulated", metavar="BUILD")
+    parser.add_argument("--build", type=pathlib.Path, default=cli.ROOT / "build" / "emulated",
+                        metavar="BUILD")
     return parser.parse_args(arguments)
 
 

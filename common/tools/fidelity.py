@@ -1,18 +1,19 @@
 """Compares the emulated device's counters with Nsight Compute's, variant by variant.
 
-Two machines may take part, since the one with the GPU need not have the emulated build. Each step writes a file:
+Two machines may take part, since the one with the GPU need not have the emulated build. Each step writes a
+file:
 
   fidelity emulated BUILD --out emulated.json    counts every variant of every stage on the emulated device
   fidelity gpu BUILD --out gpu.json              runs the same variants under ncu
   fidelity compare emulated.json gpu.json [--known known.json] [--out comparison.json]
-                                                 prints both side by side, records them, and fails where a counter is
-                                                 off by more than 1 % with no cause given
+                                                 prints both side by side, records them, and fails where a
+                                                 counter is off by more than 1 % with no cause given
   fidelity passes PROGRAM --out passes.json      runs bin/repeated_passes of a GPU build under ncu
   fidelity table comparison.json passes.json --out table.md
                                                  both as Markdown
 
---known names causes: {"stage/variant": {"counter": "why"}}; "*" stands for every variant, or every counter. Options
-after `--` go to the stages' programs: a shape, say.
+--known names causes: {"stage/variant": {"counter": "why"}}; "*" stands for every variant, or every counter.
+Options after `--` go to the stages' programs: a shape, say.
 """
 
 import csv
@@ -50,14 +51,16 @@ METRICS = {
 }
 # The memory unit counts a pass again that something else in the SM kept from its turn (
 # repeated_passes.cu). Recorded beside what the instructions account for, and not compared.
-BY_UNIT = {"shared_load_wavefronts": f"{UNITS_PASSES}ld.sum", "shared_store_wavefronts": f"{UNITS_PASSES}st.sum"}
+BY_UNIT = {"shared_load_wavefronts": f"{UNITS_PASSES}ld.sum",
+           "shared_store_wavefronts": f"{UNITS_PASSES}st.sum"}
 ALLOWED = 0.01  # of the GPU's count
 
 
 def terms(metric):
     """The metrics of a sum, each with its sign."""
     signs = re.findall(r"(?:^|[+-] )", metric)
-    return [(-1 if sign.startswith("-") else 1, name) for sign, name in zip(signs, re.split(r" [+-] ", metric))]
+    names = re.split(r" [+-] ", metric)
+    return [(-1 if sign.startswith("-") else 1, name) for sign, name in zip(signs, names)]
 
 
 # ---- Files ----
@@ -66,20 +69,23 @@ COUNTED = {"device": str, "commit": str, "options": [str]}
 NAMES = [name for metric in METRICS for _, name in terms(metric)] + list(BY_UNIT.values())
 EMULATED = records.Kind("record of `fidelity emulated`",
                         {**COUNTED, "counts": {str: {metric: int for metric in METRICS}}}, "counts")
-GPU = records.Kind("record of `fidelity gpu`", {**COUNTED, "counts": {str: {name: int for name in NAMES}}}, "counts")
+GPU = records.Kind("record of `fidelity gpu`", {**COUNTED, "counts": {str: {name: int for name in NAMES}}},
+                   "counts")
 KNOWN = records.Kind("list of known causes", {str: {str: str}})
 COMPARISON = records.Kind("record of `fidelity compare`", {
-    "gpu": str, "gpu_commit": str, "emulated_commit": str, "options": [str], "allowed": NUMBER, "unexplained": int,
+    "gpu": str, "gpu_commit": str, "emulated_commit": str, "options": [str], "allowed": NUMBER,
+    "unexplained": int,
     "rows": [{"variant": str, "counter": str, "emulated": int, "gpu": int, "ratio": OR(NUMBER, NULL),
               "cause": OR(str, NULL), "by_unit?": int}]}, "rows")
-# What repeated_passes is looked at for. Banks written: of ordinary stores and bulk copies one for each 4 bytes; of
-# st.async twice as many, of cp.async fewer, and not the same each time.
+# What repeated_passes is looked at for. Banks written: of ordinary stores and bulk copies one for each 4
+# bytes; of st.async twice as many, of cp.async fewer, and not the same each time.
 PASSES = {"loads": f"{INSTRUCTIONS_PASSES}ld.sum", "loads_by_unit": f"{UNITS_PASSES}ld.sum",
           "stores": f"{INSTRUCTIONS_PASSES}st.sum", "stores_by_unit": f"{UNITS_PASSES}st.sum",
           "lost_arbitrations": "l1tex__data_bank_conflicts_type_arbitration.sum",
           "banks_written": "l1tex__data_bank_writes.sum"}
 PASSES_RECORD = records.Kind("record of `fidelity passes`", {
-    "device": str, "commit": str, "rows": [{"access": str, "beside": str, **{name: int for name in PASSES}}]}, "rows")
+    "device": str, "commit": str,
+    "rows": [{"access": str, "beside": str, **{name: int for name in PASSES}}]}, "rows")
 
 
 # ---- Counting ----
@@ -90,7 +96,8 @@ def count_emulated(build, options):
     counts = {}
     for program in programs.programs(build):
         for variant in programs.variants(program):
-            result, = programs.results(program, "--variant", variant, "--no-check", "--profile", *options)["results"]
+            run = programs.results(program, "--variant", variant, "--no-check", "--profile", *options)
+            result, = run["results"]
             if result["verdict"] == "unsupported":
                 continue
             counts[f"{program.name}/{variant}"] = {
@@ -101,7 +108,7 @@ def count_emulated(build, options):
 
 
 def read_ncu_csv(text):
-    """By kernel, in order of launches, what ncu counted. Its own chatter, and the program's, stand beside the table."""
+    """By kernel, in order of launches, what ncu counted. What else was printed is passed over."""
     lines = [line for line in text.splitlines() if line.startswith('"')]
     if not lines or not lines[0].startswith('"ID"'):
         raise Failed(f"ncu printed no table:\n{machine.tail(text)}")
@@ -198,41 +205,48 @@ def document(comparison, passes):
     equal = sum(row["emulated"] == row["gpu"] for row in rows)
     shape = f"`{' '.join(comparison['options'])}`" if comparison["options"] else "the headline shape"
     lines = ["# The emulated device's counters, and a GPU's", "",
-             "Made by `python3 common/tools fidelity table` from the records beside this file; not edited by hand.", "",
+             "Made by `python3 common/tools fidelity table` from the records beside this file; not edited by "
+             "hand.", "",
              f"{len(rows)} counters of {len({row['variant'] for row in rows})} variants at {shape}: {equal} "
-             f"equal, {len(rows) - len(off) - equal} more within {allowed:.0%}, {len(off)} off, each with its cause:",
+             f"equal, {len(rows) - len(off) - equal} more within {allowed:.0%}, {len(off)} off, each with "
+             "its cause:",
              "",
              "| variant | counter | emulated | GPU | cause |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['emulated']:,} | {row['gpu']:,} | "
               f"{row['cause'] or '**not explained**'} |"
               for row in off]
-    lines += ["", f"GPU: {comparison['gpu']} (driver), commit `{comparison['gpu_commit'][:12]}`, `fidelity gpu`. "
-              f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity emulated`. All rows are "
+    lines += ["",
+              f"GPU: {comparison['gpu']} (driver), commit `{comparison['gpu_commit'][:12]}`, `fidelity gpu`. "
+              f"Emulated device: commit `{comparison['emulated_commit'][:12]}`, `fidelity emulated`. All "
+              "rows are "
               "in `comparison.json`.", "",
               "## Passes that no instruction makes", "",
-              "Of shared memory, the counts above are those of the instructions. The memory unit has a counter of its "
-              "own, which is what Nsight Compute shows first, and which counts more in these variants, and not the "
+              "Of shared memory, the counts above are those of the instructions. The memory unit has a "
+              "counter of its own, which is what Nsight Compute shows first, and which counts more in these "
+              "variants, and not the "
               "same each time:", "",
               "| variant | counter | by instruction | by the unit |", "| --- | --- | --- | --- |"]
     lines += [f"| `{row['variant']}` | `{row['counter']}` | {row['gpu']:,} | {row['by_unit']:,} |"
               for row in rows if row.get("by_unit", row["gpu"]) != row["gpu"]]
     lines += ["", "## One thing at a time", "",
-              "In two blocks a warp stores, or loads, 1024 times without bank conflicts, and something else uses "
-              "shared memory meanwhile (`common/tools/repeated_passes.cu`):",
+              "In two blocks a warp stores, or loads, 1024 times without bank conflicts, and something else "
+              "uses shared memory meanwhile (`common/tools/repeated_passes.cu`):",
               "", "| a warp | beside | by instruction | by the unit | lost arbitrations | banks written |",
               "| --- | --- | --- | --- | --- | --- |"]
     for row in passes["rows"]:
         kind = "loads" if row["access"] == "loads" else "stores"
         lines.append(f"| {row['access']} | {row['beside']} | {row[kind]:,} | {row[kind + '_by_unit']:,} | "
                      f"{row['lost_arbitrations']:,} | {row['banks_written']:,} |")
-    lines += ["", f"GPU: {passes['device']} (driver), commit `{passes['commit'][:12]}`, `fidelity passes`.", ""]
+    lines += ["", f"GPU: {passes['device']} (driver), commit `{passes['commit'][:12]}`, `fidelity passes`.",
+              ""]
     return "\n".join(lines)
 
 
 def parse(arguments):
     parser = cli.parser_of("fidelity", __doc__)
     steps = cli.steps_of(parser, emulated="counts on the emulated device", gpu="counts on a GPU, under ncu",
-                         compare="holds the two records against each other", passes="runs repeated_passes under ncu",
+                         compare="holds the two records against each other",
+                         passes="runs repeated_passes under ncu",
                          table="writes records as Markdown")
     for name in ("emulated", "gpu"):
         steps[name].add_argument("build", type=pathlib.Path, metavar="BUILD")
@@ -263,8 +277,8 @@ def main(arguments):
         return 0
     emulated, gpu = records.read(chosen.emulated, EMULATED), records.read(chosen.gpu, GPU)
     if emulated["options"] != gpu["options"]:
-        raise BadInput(f"{chosen.emulated} and {chosen.gpu} are not of the same problem: {emulated['options']} and "
-                       f"{gpu['options']}")
+        raise BadInput(f"{chosen.emulated} and {chosen.gpu} are not of the same problem: "
+                       f"{emulated['options']} and {gpu['options']}")
     comparison = compare(emulated, gpu, records.read(chosen.known, KNOWN) if chosen.known else {})
     if not comparison["rows"]:
         raise BadInput(f"{chosen.emulated} and {chosen.gpu} have no counter in common")

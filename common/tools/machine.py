@@ -1,4 +1,4 @@
-"""What this machine is and has: git, a GPU, the tools of the CUDA Toolkit; and programs that are run with a time limit."""
+"""What this machine has: git, a GPU, the CUDA Toolkit's programs; and programs run with a time limit."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import subprocess
 
 from .errors import Failed, NotHere
 
-TOOLKIT = {"ncu": "it comes with the CUDA Toolkit as Nsight Compute", "nvcc": "it comes with the CUDA Toolkit",
+TOOLKIT = {"ncu": "it comes with the CUDA Toolkit as Nsight Compute", "nvcc": "it comes with the Toolkit",
            "compute-sanitizer": "it comes with the CUDA Toolkit"}
 
 
@@ -45,8 +45,9 @@ def tail(text):
 def run(command, timeout, environment=None):
     """(exit code, or None where it had to be killed; stdout; stderr)."""
     # A session of its own: a tool that is killed leaves the program that it started, and a kernel that hangs.
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
-                          start_new_session=True, env=environment and dict(os.environ, **environment)) as process:
+    environment = environment and dict(os.environ, **environment)
+    with subprocess.Popen(command, text=True, errors="replace", start_new_session=True, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(timeout=timeout)
             return process.returncode, out, err

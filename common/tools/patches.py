@@ -1,12 +1,13 @@
 """Changes of kernel sources, kept as unified diffs and applied by what the compiler reads.
 
-A hunk is looked for by its C++ tokens: white space, line breaks and comments do not count, nor do line numbers. It must
-match exactly one place of its file; one that matches none or several no longer applies, and the error says which hunk of
-which patch that is. Several hunks are all matched against the source as it is and change it together, so that one may
-stand in the context of another; two that change the same tokens do not go together.
+A hunk is looked for by its C++ tokens: white space, line breaks and comments do not count, nor do line
+numbers. It must match exactly one place of its file; one that matches none or several no longer applies, and
+the error says which hunk of which patch that is. Several hunks are all matched against the source as it is
+and change it together, so that one may stand in the context of another; two that change the same tokens do
+not go together.
 
-The files are ordinary: `git apply` and `patch` read them, too. Lines before the first `---` are remarks; what stands
-behind the second @@ of a hunk is its note.
+The files are ordinary: `git apply` and `patch` read them, too. Lines before the first `---` are remarks; what
+stands behind the second @@ of a hunk is its note.
 """
 
 import dataclasses
@@ -167,12 +168,14 @@ def read(path):
         elif line.startswith("+++ ") and old is not None:
             target = line[4:].split("\t")[0]
             if old.removeprefix("a/") != target.removeprefix("b/"):
-                raise BadInput(f"{path}:{number}: a patch changes files, and neither adds, removes nor renames them")
+                raise BadInput(f"{path}:{number}: a patch changes files, and neither adds, removes nor "
+                               "renames them")
             target = target.removeprefix("b/")
         elif line.startswith("@@"):
             header = re.fullmatch(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)", line)
             if not header or target is None:
-                raise BadInput(f"{path}:{number}: " + ("no hunk's header" if target else "no file is named before it"))
+                raise BadInput(f"{path}:{number}: "
+                               + ("no hunk's header" if target else "no file is named before it"))
             left = int(header[1] or 1), int(header[2] or 1)
             hunks.append(Hunk(name, len(hunks) + 1, target, header[3], []))
         elif target is not None and line.strip() and not line.startswith("\\"):
@@ -207,9 +210,10 @@ def place_of(hunk, source):
         return found[0]
     if found:
         lines = ", ".join(str(line_of(source, tokens[i].start)) for i in found)
-        raise Stale(f"{hunk} no longer applies: {hunk.path} has {len(found)} places like it, at lines {lines}; give it "
-                    "more context")
-    raise Stale(f"{hunk} no longer applies: {hunk.path} has no place like it{nearest(wanted, tokens, source)}")
+        raise Stale(f"{hunk} no longer applies: {hunk.path} has {len(found)} places like it, at lines "
+                    f"{lines}; give it more context")
+    where = nearest(wanted, tokens, source)
+    raise Stale(f"{hunk} no longer applies: {hunk.path} has no place like it{where}")
 
 
 def nearest(wanted, tokens, source):
@@ -217,7 +221,7 @@ def nearest(wanted, tokens, source):
     texts, best, at = texts_of(tokens), 0, 0
     for start in range(len(texts)):
         length = 0
-        while length < len(wanted) and start + length < len(texts) and texts[start + length] == wanted[length]:
+        while texts[start + length:start + length + 1] == wanted[length:length + 1] != []:
             length += 1
         if length > best:
             best, at = length, start
@@ -240,7 +244,8 @@ def apply(hunks, texts):
         for hunk in hunks:
             if hunk.path == path:
                 place = place_of(hunk, texts[path])
-                edits += [(place + change.begin, place + change.end, change.tokens, hunk) for change in hunk.changes]
+                edits += [(place + change.begin, place + change.end, change.tokens, hunk)
+                          for change in hunk.changes]
         changed[path] = edited(texts[path], edits)
     return {**texts, **changed}
 
@@ -250,7 +255,8 @@ def edited(source, edits):
     edits = sorted(edits, key=lambda edit: edit[:2])
     for (_, end, _, first), (begin, _, _, second) in zip(edits, edits[1:]):
         if begin < end:
-            raise BadInput(f"{first} and {second} do not go together: both change the same tokens of {first.path}")
+            raise BadInput(f"{first} and {second} do not go together: both change the same tokens of "
+                           f"{first.path}")
     tokens, last_gap = tokens_of(source)
     text, last, at = "", None, 0
     for begin, end, new, _ in [*edits, (len(tokens), len(tokens), (), None)]:
@@ -295,8 +301,8 @@ CONTEXT_LINES = 2  # with tokens, on each side of a change, or more where that i
 
 
 def make(path, old, new, note=""):
-    """Pairs of a first line and a hunk that turn the text `old` of a file into `new`, each hunk with as much context as
-    makes its place unique."""
+    """Pairs of a first line and a hunk that turn the text `old` of a file into `new`, each hunk with as much
+    context as makes its place unique."""
     old_lines, new_lines = old.splitlines(), new.splitlines()
     opcodes = [list(code) for code in difflib.SequenceMatcher(None, old_lines, new_lines, False).get_opcodes()
                if code[0] != "equal"]
@@ -369,8 +375,8 @@ def remark_of(path):
 
 
 def fitted(hunk, texts):
-    """(first line, hunk) with the hunk as it is, or with less context, where that makes it unique among all of the
-    texts, {path: source}; its path may be another then. Raises Stale where nothing does."""
+    """(first line, hunk) with the hunk as it is, or with less context, where that makes it unique among all
+    of the texts, {path: source}; its path may be another then. Raises Stale where nothing does."""
     for lines in shorter(hunk.lines):
         shortened = dataclasses.replace(hunk, lines=lines)
         wanted = texts_of(shortened.before())

@@ -11,8 +11,8 @@ from .errors import BadInput, Failed
 from .machine import last_line, output, printed
 from .sources import stage_folders
 
-# Written when the build is configured (evidence/CMakeLists.txt): the compilers by name and version, nvcc "" where there
-# is none, and where nvcc's files of each stage are.
+# Written when the build is configured (evidence/CMakeLists.txt): the compilers by name and version, nvcc ""
+# where there is none, and where nvcc's files of each stage are.
 TOOLS = records.Kind("list of compilers", {"nvcc": str, "compiler": str, "code": {str: [str]}})
 
 
@@ -46,7 +46,8 @@ def make(build, *targets):
     code, text = output(["cmake", "--build", build, "--target", *targets], merge_stderr=True)
     if code != 0:
         errors = re.findall(r"(?i).*error.*", text)
-        raise Failed(f"{build} does not build {' '.join(targets)}: {errors[0] if errors else last_line(text)}")
+        reason = errors[0] if errors else last_line(text)
+        raise Failed(f"{build} does not build {' '.join(targets)}: {reason}")
 
 
 def make_counting(build, stages):

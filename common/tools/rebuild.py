@@ -1,7 +1,7 @@
 """A stage's program with other text in some of its kernel sources, made by the build's own commands.
 
-The build itself stays as it was. Needs CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the presets
-make. Each kernel source stages/<stage>/<stem>.cu is a library of its own, kernels_<stage>_<stem>.
+The build itself stays as it was. Needs CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the
+presets make. Each kernel source stages/<stage>/<stem>.cu is a library of its own, kernels_<stage>_<stem>.
 """
 
 import dataclasses
@@ -78,8 +78,8 @@ def call(command, folder):
 
 
 def compile_copy(source, texts, flavour, folder, options=()):
-    """Compiles the source with `texts` in place of the files of these names; returns its object, the build's, which it
-    stands for, and what the compiler printed."""
+    """Compiles the source with `texts` in place of the files of these names; returns its object, the build's,
+    which it stands for, and what the compiler printed."""
     command = source.targets[flavour]
     arguments = shlex.split(command["command"])
     # All headers of the stage: an #include in quotes is looked for beside the file that has it.
@@ -107,7 +107,7 @@ def link(build, target, out, replace):
 
 
 def emulated_libraries(build, source, texts, folder):
-    """Makes the source's library anew in both flavours; returns for each where the dynamic linker must look first."""
+    """Makes the source's library anew in both flavours; returns where the dynamic linker finds each first."""
     paths = {}
     for flavour in ("plain", "traced"):
         copy, original, _ = compile_copy(source, texts, flavour, folder)

@@ -1,6 +1,7 @@
 """Files of results: one reader and one writer for all tools.
 
-A kind of file is described by a shape, and a file of another shape is refused in one line that names it. Shapes:
+A kind of file is described by a shape, and a file of another shape is refused in one line that names it.
+Shapes:
 
   str, int, NUMBER       a value of that type
   [shape]                a list, each element of that shape
@@ -47,12 +48,12 @@ def misfit(value, shape, where=""):
     if isinstance(shape, list):
         if not isinstance(value, list):
             return f"{place} is no list"
-        return next(filter(None, (misfit(one, shape[0], f"{where}[{i}]") for i, one in enumerate(value))), "")
+        return first_misfit((one, shape[0], f"{where}[{i}]") for i, one in enumerate(value))
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             return f"{place} is no object"
         if str in shape:
-            return next(filter(None, (misfit(one, shape[str], joined(where, key)) for key, one in value.items())), "")
+            return first_misfit((one, shape[str], joined(where, key)) for key, one in value.items())
         for key, one in shape.items():
             name = key.rstrip("?")
             if name in value:
@@ -66,6 +67,10 @@ def misfit(value, shape, where=""):
         return ""
     names = {str: "text", int: "a whole number", NUMBER: "a number", bool: "true or false", NULL: "null"}
     return f"{place} is not {names[shape]}"
+
+
+def first_misfit(triples):
+    return next(filter(None, (misfit(*triple) for triple in triples)), "")
 
 
 def joined(where, key):
@@ -120,8 +125,8 @@ def write_text(path, text):
 # ---- An object per line ----
 
 def read_rows(path, kind, half_a_line=False):
-    """The first row and the others. A last line without its end is dropped where `half_a_line` says so: whoever wrote
-    it was interrupted."""
+    """The first row and the others. A last line without its end is dropped where `half_a_line` says so:
+    whoever wrote it was interrupted."""
     lines = read_text(path).splitlines(True)
     if half_a_line:
         lines = [line for line in lines if line.endswith("\n")]
@@ -151,7 +156,8 @@ def partial_of(out, resume):
     """Where a record grows until it is whole; refuses to overwrite one, and to continue none."""
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume:
-        raise BadInput(f"there is {partial} of a run that was interrupted: continue it with --resume, or remove it")
+        raise BadInput(f"there is {partial} of a run that was interrupted: continue it with --resume, or "
+                       "remove it")
     if resume and not partial.exists():
         raise BadInput(f"there is no {partial} to continue")
     return partial

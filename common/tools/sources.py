@@ -1,4 +1,4 @@
-"""The stages' kernel sources: a file per variant, in the order of the stage's ladder, and the headers they share."""
+"""The stages' kernel sources: a file per variant, in the order of the ladder, and the headers they share."""
 
 import re
 
@@ -40,7 +40,7 @@ def included(path):
 
 
 def compiled_in(path):
-    """The .cu file in which to compile a file of a stage: itself, or of a header the last variant that includes it."""
+    """The .cu file in which to compile a file of a stage: itself, or the last variant that includes it."""
     if path.suffix == ".cu":
         return path
     users = [kernel for kernel in kernels_of(path.parent) if path in included(kernel)]

@@ -110,8 +110,8 @@ class Records(unittest.TestCase):
                 self.assertTrue(of_key, f"{key}: {counter}")
 
     def test_alone_every_pass_is_counted_once(self):
-        """Nor does the unit count anything where no instruction loads or stores; and what is counted again writes no
-        bank again, where it is known what the others write."""
+        """Nor does the unit count anything where no instruction loads or stores; and what is counted again
+        writes no bank again, where it is known what the others write."""
         rows = {(row["access"], row["beside"]): row for row in self.read("passes.json")["rows"]}
         for access in ("stores", "loads"):
             alone = rows[access, "nothing"]

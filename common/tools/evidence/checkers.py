@@ -1,8 +1,8 @@
 """For each technique of common/include/attention/technique.hpp, what proves that a variant uses it.
 
-A proof is a function of a variant that returns what to quote, or raises Refuted (it does not use it), Missing (a tool
-is not on this machine) or Inapplicable (this proof cannot be had of this variant). A technique may have several, each
-sufficient: all that can be had must hold, and at least one has to be had.
+A proof is a function of a variant that returns what to quote, or raises Refuted (it does not use it), Missing
+(a tool is not on this machine) or Inapplicable (this proof cannot be had of this variant). A technique may
+have several, each sufficient: all that can be had must hold, and at least one has to be had.
 """
 
 import hashlib
@@ -54,10 +54,11 @@ def require(condition, otherwise):
 
 
 def instructions(kernel, ptx, sass=None):
-    """Opcodes in a kernel's PTX, in order. What PTX has and machine code, where it can be read, has not is refuted."""
+    """Opcodes in a kernel's PTX, in order. Refuted where SASS can be read and has no such instruction."""
     found = re.findall(rf"^\s*(?:\{{\s*)?(?:@!?%\w+\s+)?({ptx})(?=[\s;])", kernel.ptx, re.M)
     if found and sass and kernel.sass is not None:
-        require(re.search(rf"\b{sass}", kernel.sass), f"{kernel.short_name}: {found[0]} in PTX, no {sass} in SASS")
+        require(re.search(rf"\b{sass}", kernel.sass),
+                f"{kernel.short_name}: {found[0]} in PTX, no {sass} in SASS")
     return found
 
 
@@ -77,7 +78,7 @@ def number(value):
 
 
 def launched_once_without_workspace(call, launches):
-    """One launch, and no room for even a row of scores beside it; a counter may be there. Returns what to quote."""
+    """One launch, and no room for even a row of scores; a counter may be there. Returns what to quote."""
     require(launches == 1, f"{launches} launches")
     workspace = call["workspace_bytes"]
     require(workspace < 2 * call["seq_kv"], f"a workspace of {number(workspace)} B")
@@ -98,8 +99,9 @@ def leave_out_copy_engine(variant):
 # ---- 1: custom kernel ----
 
 # The CUDA runtime, C++'s own, and this project: what host code that launches kernels needs.
-ALLOWED_IMPORTS = re.compile(r"(__)?cuda[A-Z]|_ZNK?9attention|_ZNK?S|_ZS|_Zn[aw]|_Zd[al]|_Unwind_|__cxa_|__gxx_|"
-                             r"__stack_chk|_GLOBAL_OFFSET_TABLE_|__dso_handle|(mem|str)[a-z]+$|atexit$")
+ALLOWED_IMPORTS = re.compile(r"(__)?cuda[A-Z]|_ZNK?9attention|_ZNK?S|_ZS|_Zn[aw]|_Zd[al]|_Unwind_|__cxa_|"
+                             r"__gxx_|__stack_chk|_GLOBAL_OFFSET_TABLE_|__dso_handle|"
+                             r"(mem|str)[a-z]+$|atexit$")
 
 
 @proves("custom_kernel")
@@ -117,7 +119,8 @@ def own_kernels(variant):
 def whole_sectors(variant):
     parts = []
     for what in ("load", "store"):
-        sectors, ideal = variant.total(f"global_{what}_sectors"), variant.total(f"global_{what}_sectors_ideal")
+        sectors = variant.total(f"global_{what}_sectors")
+        ideal = variant.total(f"global_{what}_sectors_ideal")
         require(ideal > 0, f"no global {what}s")
         require(sectors == ideal, f"{number(sectors)} sectors of global {what}s, ideal {number(ideal)}")
         parts.append(f"{number(sectors)} sectors of global {what}s, ideal the same")
@@ -128,7 +131,8 @@ def whole_sectors(variant):
 def fewer_bytes(variant):
     least_factor = 4
     problem = variant.counted_problem()
-    require(variant.total("shared_store_bytes", "async_bytes", "bulk_load_bytes") > 0, "writes nothing to shared memory")
+    require(variant.total("shared_store_bytes", "async_bytes", "bulk_load_bytes") > 0,
+            "writes nothing to shared memory")
     # K and V, two bytes an element, for each row of queries.
     untiled = problem["heads"] * problem["seq_q"] * 2 * problem["seq_kv"] * problem["head_dim"] * 2
     loaded = variant.total("global_load_bytes", "bulk_load_bytes")
@@ -145,9 +149,11 @@ def wide_instructions(variant):
         wide = [load for load in loads if re.search(r"\.v4\.[bufs]32|\.v2\.[bufs]64", load)]
         if not loads:
             continue
-        require(2 * len(wide) > len(loads), f"{kernel.short_name}: {len(wide)} of {len(loads)} loads are of 16 bytes")
+        require(2 * len(wide) > len(loads),
+                f"{kernel.short_name}: {len(wide)} of {len(loads)} loads are of 16 bytes")
         if kernel.sass is not None:
-            require(re.search(r"\bLDG\.E[.\w]*\.128", kernel.sass), f"{kernel.short_name}: no LDG.E.128 in SASS")
+            require(re.search(r"\bLDG\.E[.\w]*\.128", kernel.sass),
+                    f"{kernel.short_name}: no LDG.E.128 in SASS")
         quotes.append((wide[0], kernel.short_name))
     require(quotes, "no kernel loads from global memory to registers")
     return ", ".join(f"`{opcode}` in {name}" for opcode, name in quotes)
@@ -190,13 +196,14 @@ def window_within_what_is_set_aside(variant):
     windows = [a for i in launches for a in events[i]["attributes"] if a["id"] == "accessPolicyWindow"]
     require(windows, "no launch has an access-policy window")
     for window in windows:
-        require(window["persisting"] and window["bytes"] > 0 and window["hit_ratio"] > 0, "a window that keeps nothing")
+        require(window["persisting"] and window["bytes"] > 0 and window["hit_ratio"] > 0,
+                "a window that keeps nothing")
         end = window["base"] + window["bytes"]
         require(any(base <= window["base"] and end <= base + size for base, size in tensors),
                 "a window outside of K and V")
         require(window["bytes"] * window["hit_ratio"] <= before[-1], "more is marked than is set aside")
-    return (f"limit of {number(before[-1])} B set, windows of {number(windows[0]['bytes'])} B on {len(windows)} of "
-            f"{len(launches)} launches, limit back to 0")
+    return (f"limit of {number(before[-1])} B set, windows of {number(windows[0]['bytes'])} B on "
+            f"{len(windows)} of {len(launches)} launches, limit back to 0")
 
 
 # ---- 7 to 10: tensor cores ----
@@ -219,8 +226,8 @@ READS, WAITS = ("ldmatrix", "shared_load"), ("block_barrier", "named_barrier", "
 
 
 def turns(events):
-    """By source line that reads shared memory: the ranges it reads between one wait and the next, in order, each with
-    the index of its first read."""
+    """By source line that reads shared memory: the ranges it reads between one wait and the next, in order,
+    each with the index of its first read."""
     lines, waits = {}, 0
     for i, (kind, line, begin, end) in enumerate(events):
         waits += kind in WAITS
@@ -238,8 +245,8 @@ def overlap(event, turn):
 
 
 def loaded_ahead(events, before, now, then):
-    """Is the tile that is read at `then` asked for after that of `now` is in place, and before it is read? Returns by
-    which instruction."""
+    """Is the tile that is read at `then` asked for after that of `now` is in place, and before it is read?
+    Returns by which instruction."""
     first = now["first"]
     copies = [i for i in range(then["first"]) if events[i][0] == "cp_async" and overlap(events[i], then)]
     if copies:
@@ -250,12 +257,13 @@ def loaded_ahead(events, before, now, then):
     last_store = max((i for i in range(first) if events[i][0] == "shared_store"), default=-1)
     # A copy in one statement is no early load, though the emulated device may tell its store before its load.
     copying_lines = {line for kind, line, *_ in events if kind == "shared_store"}
-    early = any(kind == "global_load" and line not in copying_lines for kind, line, *_ in events[last_store + 1:first])
+    early = any(kind == "global_load" and line not in copying_lines
+                for kind, line, *_ in events[last_store + 1:first])
     return "global_load" if early else None
 
 
 def alternating_buffers(variant):
-    """Yields (kernel, how, distance in bytes) for each place where buffers take turns and the next is loaded early."""
+    """(kernel, how, distance in bytes) of each place where buffers alternate and the next is loaded early."""
     for kernel in variant.counts():
         events = kernel["events"]
         for seen in turns(events).values():
@@ -275,8 +283,8 @@ def name_of(counted_kernel):
 @proves("double_buffering")
 def next_tile_in_other_buffer(variant):
     for kernel, how, distance in alternating_buffers(variant):
-        return (f"{name_of(kernel)}: {how} of the next tile, {number(distance)} B away, comes before the reads of "
-                f"this one")
+        return (f"{name_of(kernel)}: {how} of the next tile, {number(distance)} B away, comes before the "
+                "reads of this one")
     raise Refuted("no two buffers of which one is loaded before the other is read")
 
 
@@ -299,7 +307,8 @@ def two_kinds_of_warps(variant):
         if not any(multiplying):
             continue
         alike = sum(1 for loads, products in zip(loading, multiplying) if bool(loads) == bool(products))
-        require(alike == 0, f"{name_of(kernel['kernel'])}: {alike} of {len(loading)} warps do both or neither")
+        require(alike == 0,
+                f"{name_of(kernel['kernel'])}: {alike} of {len(loading)} warps do both or neither")
         producers = sum(map(bool, loading))
         return (f"{name_of(kernel['kernel'])}: {producers} warps load and multiply nothing, "
                 f"{len(loading) - producers} multiply ({number(sum(multiplying))} products) and load nothing")
@@ -336,10 +345,13 @@ def no_place_for_scores(variant):
     for call in variant.calls():
         quote = launched_once_without_workspace(call, len(variant.launches(call)))
         for kernel in variant.kernels(call):
-            require(not kernel.arrays, f"{kernel.short_name} uses {', '.join(kernel.arrays)} in global memory")
+            require(not kernel.arrays,
+                    f"{kernel.short_name} uses {', '.join(kernel.arrays)} in global memory")
             spilled = max(spilled, kernel.spilled_bytes)
-            require(spilled < SCORES_OF_A_LANE_BYTES, f"{kernel.short_name} spills {spilled} B of registers a lane")
-    return f"{quote}, no variable in global memory, {f'{spilled} B of registers' if spilled else 'no register'} spilled"
+            require(spilled < SCORES_OF_A_LANE_BYTES,
+                    f"{kernel.short_name} spills {spilled} B of registers a lane")
+    registers = f"{spilled} B of registers" if spilled else "no register"
+    return f"{quote}, no variable in global memory, {registers} spilled"
 
 
 @proves("fusion")
@@ -355,7 +367,8 @@ def reads_inputs_writes_output(variant):
     require(stored == q, f"{number(stored)} B stored, O is {number(q)}")
     # Q at most once a warp of its block, K and V at most once a block.
     most = q * len(kernel["warps"]) + kernel["blocks"] * kv_of_a_head
-    require(loaded <= most, f"{number(loaded)} B loaded by {kernel['blocks']} blocks, more than K and V once a block")
+    require(loaded <= most,
+            f"{number(loaded)} B loaded by {kernel['blocks']} blocks, more than K and V once a block")
     return f"{number(loaded)} B loaded by {kernel['blocks']} blocks, {number(stored)} B stored, which is O"
 
 
@@ -378,8 +391,8 @@ def no_conflict_and_no_padding(variant):
     if not spans:
         raise Inapplicable("no ldmatrix, which reads a column of rows at once")
     quote = ideal_wavefronts(variant)
-    # 16 rows of a multiple of 128 B each begin in the same bank. Free of conflicts without a gap between them, their
-    # chunks must have changed places.
+    # 16 rows of a multiple of 128 B each begin in the same bank. Free of conflicts without a gap between
+    # them, their chunks must have changed places.
     require(row_bytes % 128 == 0, "rows that begin in different banks by themselves")
     require(max(spans) <= 16 * row_bytes, f"16 rows of {row_bytes} B lie in {max(spans)} B: padded")
     return f"{quote}; 16 rows of {row_bytes} B within {number(max(spans))} B: no padding"
@@ -422,7 +435,8 @@ def parts_combined(call):
     require(combine["global_store_bytes"] == 2 * outputs, "the second launch does not store O")
     results = parts["global_store_bytes"] / (4 * outputs)
     require(results >= 2, f"the first launch stores {results:.2g} results a row")
-    return f"the first launch stores {int(results)} partial results for each row, the second reads no K or V and stores O"
+    return (f"the first launch stores {int(results)} partial results for each row, the second reads no K or "
+            "V and stores O")
 
 
 @proves("cluster_reduction")
@@ -472,7 +486,8 @@ def captured_and_replayed(variant):
     require(found and all(graph in replayed for graph, _, _ in found), "no graph is replayed")
     graph, _, events = max(found, key=lambda capture: len(capture[2]))
     nodes = sum(event["call"] == "launch" for event in events)
-    return f"{nodes} kernel nodes captured, replayed {replayed.count(graph)} times, no launch outside of a capture"
+    return (f"{nodes} kernel nodes captured, replayed {replayed.count(graph)} times, no launch outside of a "
+            "capture")
 
 
 @proves("streams")
@@ -495,8 +510,8 @@ def free_to_run_at_once(variant):
         require(not after, f"{len(after)} of {len(branches)} streams wait for work on another")
         require(sorted(waits.get(origin, [])) == sorted((stream, work[stream]) for stream in branches),
                 "streams that nobody joins")
-        return (f"one graph of {len(branches)} branches with {work[branches[0]]} launches each, none of which waits "
-                f"for another")
+        return (f"one graph of {len(branches)} branches with {work[branches[0]]} launches each, none of "
+                "which waits for another")
     raise Refuted("no graph with several branches")
 
 
@@ -541,8 +556,9 @@ def search_log(variant):
 
 
 def counted_trials(rows, search):
-    """Those that a search may count: each another program, held against the reference, timed where it was right."""
-    trials = [row for row in rows if row.get("search") == search and row["verdict"] in ("right", "wrong", "fails")]
+    """Those that a search may count: each another program, checked, timed where it was right."""
+    trials = [row for row in rows if row.get("search") == search
+              and row["verdict"] in ("right", "wrong", "fails")]
     codes = {trial["digest"] for trial in trials}
     require(len(codes) == len(trials), f"{search}: {len(trials)} trials are {len(codes)} programs")
     settings = {json.dumps(trial["settings"], sort_keys=True) for trial in trials}
@@ -563,7 +579,8 @@ def last_rounds(rows):
     """Median microseconds of the programs that were timed once more, by digest."""
     finals = [row for row in rows if "rounds_us" in row]
     require(finals, "the best were not timed again")
-    require(min(len(row["rounds_us"]) for row in finals) >= FEWEST_ROUNDS, f"fewer than {FEWEST_ROUNDS} last rounds")
+    require(min(len(row["rounds_us"]) for row in finals) >= FEWEST_ROUNDS,
+            f"fewer than {FEWEST_ROUNDS} last rounds")
     return {row["digest"]: statistics.median(row["rounds_us"]) for row in finals}
 
 
@@ -572,7 +589,8 @@ def found_and_logged(variant):
     rows = search_log(variant)
     found, random = (counted_trials(rows, search) for search in ("evolution", "random"))
     require(len(found) >= FEWEST_TRIALS, f"{len(found)} trials")
-    require(len(found) == len(random), f"{len(found)} trials, and {len(random)} at random to hold them against")
+    require(len(found) == len(random),
+            f"{len(found)} trials, and {len(random)} at random to hold them against")
     finals = last_rounds(rows)
     for name, trials in (("evolution", found), ("random", random)):
         right = [trial for trial in trials if trial["verdict"] == "right"]
@@ -581,14 +599,17 @@ def found_and_logged(variant):
     source = next((row for row in rows if row.get("search") == "source"), {}).get("digest")
     require(source in finals, "the source that the search began with was not timed again")
     if variant.stage.nvcc and variant.stage.nvcc != f"nvcc {rows[0]['nvcc']}":
-        raise Missing(f"the log's machine code is that of nvcc {rows[0]['nvcc']}, this is {variant.stage.nvcc}")
+        raise Missing(f"the log's machine code is that of nvcc {rows[0]['nvcc']}, this is "
+                      f"{variant.stage.nvcc}")
     own = {kernel.digest for kernel in variant.kernels()}
     times = [finals[trial["digest"]] for trial in found + random
              if trial["digest"] in finals and own <= set(trial.get("kernels", []))]
     require(times, "its machine code is none that the searches found and timed again")
     require(times[0] <= AS_GOOD_AS_BEST * min(finals.values()),
             f"it takes {times[0]:.4g} us, the best of the log {min(finals.values()):.4g}")
-    require(times[0] < finals[source], f"it takes {times[0]:.4g} us, the source before it {finals[source]:.4g}")
+    require(times[0] < finals[source],
+            f"it takes {times[0]:.4g} us, the source before it {finals[source]:.4g}")
     best_random = min(finals[trial["digest"]] for trial in random if trial["digest"] in finals)
-    return (f"{len(found)} trials and as many at random, each another machine code; this one's takes {times[0]:.3g} us, "
-            f"the source before it {finals[source]:.3g}, the best at random {best_random:.3g}")
+    return (f"{len(found)} trials and as many at random, each another machine code; this one's takes "
+            f"{times[0]:.3g} us, the source before it {finals[source]:.3g}, the best at random "
+            f"{best_random:.3g}")

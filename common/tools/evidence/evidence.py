@@ -1,10 +1,11 @@
 """Holds what stages claim against machine code, launches and counters; README.md says how.
 
-  evidence check [--technique NAME]   every technique that a variant declares is proven; notes what is proven and not
-                                      declared
-  evidence reject [--technique NAME]  every claim of counter_examples/ is rejected; each technique has one there
-  evidence distinct                   no two variants of a stage are the same machine code, launched in the same way
-  evidence report --update|--check    writes the tables in the stages' READMEs and the book, or says which are stale
+  evidence check [--technique NAME]     every technique that a variant declares is proven; notes what is
+                                        proven and not declared
+  evidence reject [--technique NAME]    every claim of counter_examples/ is rejected; each technique has one
+  evidence distinct                     no two variants of a stage are one machine code launched in one way
+  evidence report --update|--check      writes the tables in the stages' READMEs and the book, or says which
+                                        are stale
 
 Facts come from BUILD (build/emulated unless given with --build), whose target evidence_facts makes them.
 Exit codes: 0 proven, 1 not, 2 bad input, 77 skipped: what it takes is not on this machine.
@@ -65,7 +66,7 @@ def those_of(techniques, technique):
 
 
 def nobody(outcome, stages, text):
-    """Nobody claims a technique: a failure, unless whoever may do so is not known without nvcc (the harness is not)."""
+    """Nobody claims a technique: a failure, unless the harness may, which is not known without nvcc."""
     if "harness" in stages:
         outcome.failed(text)
     else:
@@ -95,10 +96,12 @@ def check_claims(stages, techniques, only):
                 except Missing as reason:
                     if declared:
                         outcome.skip(f"{technique}: {variant}", reason)
-        claimed = any(technique in variant.techniques for stage in stages.values() if not is_counter_example(stage)
+        claimed = any(technique in variant.techniques for stage in stages.values()
+                      if not is_counter_example(stage)
                       for variant in stage.variants)
         if not claimed:
-            nobody(outcome, stages, f"{technique}: neither a stage nor examples/ has it: can it be proven at all?")
+            nobody(outcome, stages,
+                   f"{technique}: neither a stage nor examples/ has it: can it be proven at all?")
     unknown = set(PROOFS) - set(techniques)
     if unknown:
         outcome.failed(f"checkers of unknown techniques: {', '.join(sorted(unknown))}")
@@ -107,7 +110,8 @@ def check_claims(stages, techniques, only):
 
 def reject_claims(stages, techniques, only):
     outcome = Outcome()
-    variants = [variant for stage in stages.values() if is_counter_example(stage) for variant in stage.variants]
+    variants = [variant for stage in stages.values() if is_counter_example(stage)
+                for variant in stage.variants]
     for technique in those_of(techniques, only):
         claims = [variant for variant in variants if technique in variant.techniques]
         if not claims:
@@ -145,7 +149,8 @@ def check_distinct(stages):
                 outcome.proven(f"{stage.name}: {len(stage.variants)} variants, all different")
         found = [(a.name, b.name) for a, b in twins(stages["counter_examples"])]
         if found == [("twin", "other_twin")]:
-            outcome.proven("counter_examples: one kernel under two names is found, the same launched otherwise is not")
+            outcome.proven("counter_examples: one kernel under two names is found, the same launched "
+                           "otherwise is not")
         else:
             outcome.failed(f"counter_examples: found {found or 'nothing'} where twin and other_twin are one")
     except Missing as reason:
@@ -169,7 +174,8 @@ def report(stages, techniques, build, update):
         print(f"skipped: {reason}")
         return 77
     for path in stale:
-        print(f"updated {path}" if update else f"stale: {path}; run python3 common/tools evidence report --update")
+        print(f"updated {path}" if update
+              else f"stale: {path}; run python3 common/tools evidence report --update")
     return 1 if stale and not update else 0
 
 

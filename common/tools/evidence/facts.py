@@ -1,4 +1,4 @@
-"""What is known of each variant: read from a build folder's evidence/, where CMake has put it (CMakeLists.txt)."""
+"""What is known of each variant: read from a build folder's evidence/, where CMakeLists.txt has put it."""
 
 import functools
 import hashlib
@@ -15,7 +15,8 @@ NO_NVCC = "no nvcc of the CUDA Toolkit 13, so no machine code and no launches"
 
 CALL = {"shape": str, "heads": int, "seq_q": int, "seq_kv": int, "head_dim": int}
 COUNTERS = {str: NUMBER}
-KERNEL = {"kernel": str, "launches": int, "blocks": int, "total": COUNTERS, "warps": [COUNTERS], "events": [list]}
+KERNEL = {"kernel": str, "launches": int, "blocks": int, "total": COUNTERS, "warps": [COUNTERS],
+          "events": [list]}
 COUNTED = {**CALL, "workspace_bytes": int, "kernels": [KERNEL], "k": int, "v": int, "kv_bytes": int}
 RECORDED = {"calls": [{"call": str}]}
 UNSUPPORTED = {"unsupported": str}
@@ -46,7 +47,8 @@ class Kernel:
         self.short_name = short_name
         self.ptx = ptx
         self.sass = sass  # None without a disassembler
-        # The instructions as the chip reads them: no names; addresses of code and variables are filled in when loaded.
+        # The instructions as the chip reads them: no names; addresses of code and variables are filled in
+        # when loaded.
         self.digest = hashlib.sha256(code).hexdigest()
         self.spilled_bytes = spilled_bytes
         self.arrays = arrays  # variables in global memory that the code names
@@ -90,7 +92,7 @@ class Variant:
         return [code[launch["kernel"]] for launch in self.launches(call)]
 
     def fingerprint(self):
-        """Equal for two variants exactly where they are one: the same machine code launched in the same way."""
+        """Equal for two variants exactly where they are the same machine code launched in the same way."""
         calls = []
         for call in self.recorded:
             events = [dict(event) for event in call.get("calls", [])]
@@ -145,8 +147,8 @@ def read_kernels(source):
     files = {kind: pathlib.Path(f"{source}.{kind}") for kind in ("cubin", "ptx", "ptxas", "sass")}
     ptx = records.read_text(files["ptx"])
     # From `.entry name(` to the next function: a closing brace does not tell, inline assembly has its own.
-    bodies = dict(re.findall(r"^(?:\.visible )?\.entry (\w+)\((.*?)(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx,
-                             re.S | re.M))
+    bodies = dict(re.findall(r"^(?:\.visible )?\.entry (\w+)\((.*?)"
+                             r"(?=^\.(?:visible|weak|extern|func|entry)|\Z)", ptx, re.S | re.M))
     spilled = dict(re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores",
                               records.read_text(files["ptxas"]), re.S))
     code = code_sections(files["cubin"].read_bytes())
@@ -155,7 +157,8 @@ def read_kernels(source):
         sass = dict(re.findall(r"^\s*Function : (\w+)\n(.*?)(?=^\s*Function : |\Z)",
                                records.read_text(files["sass"]), re.S | re.M))
     if not set(code) == set(bodies) == set(spilled) == set(sass):
-        raise BadInput(f"the files {source}.* are not of one compilation; build the target evidence_facts again")
+        raise BadInput(f"the files {source}.* are not of one compilation; build the target evidence_facts "
+                       "again")
     arrays = re.findall(r"^\.(?:visible \.)?global [^;\n]* (\w+)\[\d+\]", ptx, re.M)
     return {name: Kernel(name, short_name(name), bodies[name], sass[name], code[name], int(spilled[name]),
                          [array for array in arrays if re.search(rf"\b{array}\b", bodies[name])])
@@ -164,7 +167,7 @@ def read_kernels(source):
 
 @functools.lru_cache(maxsize=None)
 def short_name(mangled):
-    """attention::wmma::scores_kernel<64, ...>(...) -> scores_kernel. The last name with its length before it."""
+    """attention::wmma::scores_kernel<64, ...>(...) -> scores_kernel. The last name with its length."""
     at, names = mangled.find("N") + 1, []
     while match := re.match(r"\d+", mangled[at:]):
         start = at + match.end()

@@ -1,7 +1,7 @@
 """The ledger: what proves each technique of each variant, and what it bought, as tables in Markdown files.
 
-A file says where with a pair of lines, `<!-- evidence: 02_tiled -->` (one stage) or `<!-- evidence: all -->`, and
-`<!-- /evidence -->`; what is between them is written here.
+A file says where with a pair of lines, `<!-- evidence: 02_tiled -->` (one stage) or `<!-- evidence: all -->`,
+and `<!-- /evidence -->`; what is between them is written here.
 """
 
 import re
@@ -13,15 +13,16 @@ from .checkers import Refuted, check
 
 # The roadmap's numbers.
 NUMBERS = {
-    "custom_kernel": 1, "coalesced_access": 2, "shared_memory_tiling": 3, "wide_loads": 4, "no_bank_conflicts": 5,
-    "l2_persistence": 6, "wmma": 7, "fp16_accumulation": 8, "double_buffering": 9, "warp_specialization": 10,
-    "fusion": 11, "cp_async": 12, "xor_swizzle": 13, "multi_stage_pipeline": 14, "multi_kernel": 15,
-    "cluster_reduction": 15, "programmatic_dependent_launch": 16, "graphs": 16, "streams": 16, "wgmma": 17, "tma": 17, "setmaxnreg": 17,
-    "tuned_by_search": 18,
+    "custom_kernel": 1, "coalesced_access": 2, "shared_memory_tiling": 3, "wide_loads": 4,
+    "no_bank_conflicts": 5, "l2_persistence": 6, "wmma": 7, "fp16_accumulation": 8, "double_buffering": 9,
+    "warp_specialization": 10, "fusion": 11, "cp_async": 12, "xor_swizzle": 13, "multi_stage_pipeline": 14,
+    "multi_kernel": 15, "cluster_reduction": 15, "programmatic_dependent_launch": 16, "graphs": 16,
+    "streams": 16, "wgmma": 17, "tma": 17, "setmaxnreg": 17, "tuned_by_search": 18,
 }
 
 HEADLINE = "B1_H8_S512_D64"
-RESULTS = records.Kind("record of `bench`", {"context": {"gpu": str}, "benchmarks": [{"name": str, "real_time?": NUMBER}]},
+RESULTS = records.Kind("record of `bench`",
+                       {"context": {"gpu": str}, "benchmarks": [{"name": str, "real_time?": NUMBER}]},
                        "benchmarks")
 
 
@@ -89,7 +90,8 @@ def stage_table(variants, stage, techniques, times):
         gone = [f"`{technique}`" for technique in old if technique not in variant.techniques]
         if gone:
             rows.append(("no longer " + ", ".join(gone), ""))
-        rows += [(f"`{technique}`, not declared", quote) for technique, quote in undeclared(variant, techniques)]
+        rows += [(f"`{technique}`, not declared", quote)
+                 for technique, quote in undeclared(variant, techniques)]
         if not rows:
             rows = [("those of the variant before", "")]
         for j, (technique, quote) in enumerate(rows):
@@ -112,16 +114,18 @@ def whole_table(variants, techniques, times):
         for j, i in enumerate(adds):
             variant, before = variants[i], variants[i - 1] if i else None
             others = ", ".join(f"`{variants[k]}`" for k in users if k not in adds) if j == 0 else ""
-            text += row(NUMBERS[technique] if j == 0 else "", f"`{technique}`" if j == 0 else "", f"`{variant}`",
+            text += row(NUMBERS[technique] if j == 0 else "", f"`{technique}`" if j == 0 else "",
+                        f"`{variant}`",
                         proof(technique, variant) or "**none**", times.effect(variant, before), others)
     return text
 
 
 def where_from(tools, variants, times):
     shape = variants[0].counted_problem()["shape"]
-    return (f"\nMachine code and launches: {tools['nvcc']} for sm_90a, headline shape. Counts: emulated device at "
-            f"{shape}, kernels compiled by {tools['compiler']}. Times: {times.source or 'none recorded'}. Written by "
-            f"`python3 common/tools evidence report --update`.\n")
+    return (f"\nMachine code and launches: {tools['nvcc']} for sm_90a, headline shape. Counts: emulated "
+            f"device at {shape}, kernels compiled by {tools['compiler']}. Times: "
+            f"{times.source or 'none recorded'}. Written by `python3 common/tools evidence report "
+            "--update`.\n")
 
 
 def documents(root):
@@ -161,8 +165,8 @@ def write(root, stages, techniques, tools, update):
             yield path.relative_to(root)
     for name in ["all", *(name for name in stages if name != "harness")]:
         if name not in written:
-            raise BadInput(f"no page has the evidence of '{name}': a line `<!-- evidence: {name} -->` and one "
-                           f"`<!-- /evidence -->` say where it goes")
+            raise BadInput(f"no page has the evidence of '{name}': a line `<!-- evidence: {name} -->` and "
+                           "one `<!-- /evidence -->` say where it goes")
 
 
 def tools_of_tables(root):

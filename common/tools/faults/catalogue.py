@@ -1,8 +1,9 @@
 """The catalogue of faults: patches beside this file, and the statements of the stages that they take away.
 
-<stage>.patch has a hunk for each statement that orders or waits, in the last variant of the stage that has it, but for
-those of left_out.patch, whose notes say why they are not planted. Faults of other kinds are in by_hand.patch. A hunk's
-note says what the fault lacks, and may name a shape that shows it: "without 64-bit offsets | --heads 1 --seq-kv 9".
+<stage>.patch has a hunk for each statement that orders or waits, in the last variant of the stage that has
+it, but for those of left_out.patch, whose notes say why they are not planted. Faults of other kinds are in
+by_hand.patch. A hunk's note says what the fault lacks, and may name a shape that shows it: "without 64-bit
+offsets | --heads 1 --seq-kv 9".
 """
 
 import dataclasses
@@ -41,8 +42,8 @@ STATEMENTS = {
 # A statement that stands between the same so many tokens in two variants is the same statement.
 CONTEXT_TOKENS = 8
 
-REMARK = """Faults of {stage}: each hunk takes away one statement that orders or waits, in the last variant that has it.
-Written by `python3 common/tools faults generate`; not edited by hand."""
+REMARK = """Faults of {stage}: each hunk takes away one statement that orders or waits, in the last variant
+that has it. Written by `python3 common/tools faults generate`; not edited by hand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def closing(texts, at, opens, closes):
 
 
 def files_of(folder):
-    """A stage's sources in the order of its ladder; a header comes where the last variant that includes it does."""
+    """A stage's sources in the order of its ladder; a header is before the last variant that includes it."""
     kernels = sources.kernels_of(folder)
     headers = [header for header in sources.headers_of(folder) if header.suffix == ".cuh"]
 
@@ -112,7 +113,7 @@ def last_statements(folder):
 
 
 def without(statement, source):
-    """The source without the statement. The `;` stays where something else would become what an `if` governs."""
+    """The source without the statement. The `;` stays where the next statement would become an `if`'s."""
     tokens = patches.tokens_of(source)[0]
     begin, end = statement.span(tokens)
     line_begin, line_end = source.rfind("\n", 0, begin) + 1, source.find("\n", end)
@@ -159,7 +160,7 @@ def covered(statement, source, hunks, folder):
 
 
 def generate(stages=sources.STAGES, out=FAULTS):
-    """Writes a patch for each stage, and removes those of stages that are gone; prints how many hunks each has."""
+    """Writes a patch for each stage, removes those of stages that are gone; prints their hunks' number."""
     left_out = read_left_out(out)
     total = 0
     for folder in sources.stage_folders(stages):
@@ -191,7 +192,7 @@ def faults(out=FAULTS):
 
 
 def complaints(stages, out):
-    """A line for each hunk that does not apply, and for each statement that is neither planted nor left out."""
+    """A line for each hunk that does not apply, for each statement that is neither planted nor left out."""
     planted, left_out = faults(out), read_left_out(out)
     sources_by_path = {}
     for folder in sources.stage_folders(stages):
@@ -214,8 +215,8 @@ def complaints(stages, out):
             source = statement.path.read_text()
             if not covered(statement, source, planted + left_out, folder):
                 begin, end = statement.span(patches.tokens_of(source)[0])
-                yield (f"{written(statement.path, folder)}:{patches.line_of(source, begin)}: neither planted nor left "
-                       f"out: {' '.join(source[begin:end].split())}")
+                yield (f"{written(statement.path, folder)}:{patches.line_of(source, begin)}: neither planted "
+                       f"nor left out: {' '.join(source[begin:end].split())}")
 
 
 def check(stages=sources.STAGES, out=FAULTS):
@@ -223,7 +224,7 @@ def check(stages=sources.STAGES, out=FAULTS):
     for line in found:
         print(line)
     if found:
-        raise Failed(f"{len(found)} places where patches and sources do not agree; `python3 common/tools faults "
-                     f"generate` writes all but {LEFT_OUT} and {BY_HAND} anew")
+        raise Failed(f"{len(found)} places where patches and sources do not agree; `python3 common/tools "
+                     f"faults generate` writes all but {LEFT_OUT} and {BY_HAND} anew")
     print(f"{len(faults(out))} faults apply, {len(read_left_out(out))} statements are left out")
     return 0

@@ -1,24 +1,25 @@
 """Plants faults in copies of the stages' kernels and says who catches each.
 
-A fault is a hunk of a patch in common/tools/faults/. Those of <stage>.patch take away one statement that orders or
-waits (a barrier, a wait, an arrival) in the last variant of the stage that has it; those of by_hand.patch are of other
-kinds. Each is applied to a copy of the source, which is compiled and linked by the build's own commands, and the variant
-is run with it; the build itself stays as it was. left_out.patch has the statements that are planted nowhere, with
-reasons.
+A fault is a hunk of a patch in common/tools/faults/. Those of <stage>.patch take away one statement that
+orders or waits (a barrier, a wait, an arrival) in the last variant of the stage that has it; those of
+by_hand.patch are of other kinds. Each is applied to a copy of the source, which is compiled and linked by the
+build's own commands, and the variant is run with it; the build itself stays as it was. left_out.patch has the
+statements that are planted nowhere, with reasons.
 
-  faults check                                 does every patch apply, and is every such statement planted or left out?
+  faults check                                 does every patch apply, is every statement planted or left out?
   faults generate                              writes <stage>.patch anew, from the stages as they are
   faults emulated BUILD --out emulated.json    plain and --check-memory runs on the emulated device
-  faults gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer; cut short, it
-                                               leaves gpu.json.partial to continue, --resume
+  faults gpu BUILD --out gpu.json              on a GPU: plain runs, and each tool of compute-sanitizer; cut
+                                               short, it leaves gpu.json.partial to continue, --resume
   faults table emulated.json [gpu.json] --out table.md
 
-Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a place, of
-a race a pair of places, that it does not report of the unchanged variant too, whatever the shape: racecheck reports
-races in some unchanged ones (05_tuned's README), and not the same each time.
+Caught means: a wrong result, or that the program does not end, or a report. compute-sanitizer must report a
+place, of a race a pair of places, that it does not report of the unchanged variant too, whatever the shape:
+racecheck reports races in some unchanged ones (05_tuned's README), and not the same each time.
 
-A statement can be redundant, and a copy without it right: such survivors are listed, for a person to judge. `emulated`
-and `gpu` need a build with CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the presets make.
+A statement can be redundant, and a copy without it right: such survivors are listed, for a person to judge.
+`emulated` and `gpu` need a build with CMake's Ninja generator and CMAKE_EXPORT_COMPILE_COMMANDS=ON, as the
+presets make.
 """
 
 import concurrent.futures
@@ -33,24 +34,28 @@ import threading
 
 from .. import cli, machine, patches, programs, records, sources
 from ..errors import BadInput, Failed
-from ..rebuild import DoesNotCompile, Source, emulated_libraries, first_error, gpu_program, is_emulated, sources_of
+from ..rebuild import (DoesNotCompile, Source, emulated_libraries, first_error, gpu_program, is_emulated,
+                       sources_of)
 from . import catalogue
 from .table import EMULATED, GPU, GPU_ROW, ON_GPU, PLAIN_RUNS, TOOLS, document
 
-# Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys for several
-# passes over them; what takes one pass only wants fewer, and scores far apart, too, where it takes a maximum of few; a
-# persistent kernel wants more row blocks than multiprocessors, and of few tiles, so that it runs into the one before.
+# Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys
+# for several passes over them; what takes one pass only wants fewer, and scores far apart, too, where it
+# takes a maximum of few; a persistent kernel wants more row blocks than multiprocessors, and of few tiles, so
+# that it runs into the one before.
 SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
 SHAPES_OF = {"05_tuned": ["--heads 2 --seq-q 70 --seq-kv 500", "--heads 2 --seq-q 70 --seq-kv 500 --scale 8"],
              "06_long": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 100"]}
 
 PLAIN_SECONDS, TOOL_SECONDS, EMULATED_SECONDS = 15, 90, 300  # after which a program is said not to end
 ENDLESS = "does not end"
-# ptxas: a wgmma's registers are used without a fence or a wait, so it puts one in, or runs the products one by one.
+# ptxas: a wgmma's registers are used without a fence or a wait, so it puts one in, or runs the products one
+# by one.
 MENDED = r"\(C75(?:14|17|18|19|20)\)"
-# Without one of these others may wait for ever; such faults are planted last, lest they keep a GPU from the rest.
-MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarrier's wait", "a cluster's arrival",
-            "a cluster's wait"}
+# Without one of these others may wait for ever; such faults are planted last, lest they keep a GPU from the
+# rest.
+MAY_HANG = {"a named barrier", "an arrival", "an mbarrier's arrival", "an mbarrier's wait",
+            "a cluster's arrival", "a cluster's wait"}
 HANGING_JOBS = 8  # at a time: kernels that hang share the GPU with each other
 
 PARTIAL = records.Kind("interrupted record of `faults gpu`", {**ON_GPU, "variants": [str]}, row=GPU_ROW)
@@ -81,7 +86,7 @@ class Mutant:
 
 
 def words_of(note):
-    """(what a fault lacks, its own shapes or none) of "without a block barrier: __syncthreads(); | --heads 2"."""
+    """(what a fault lacks, its own shapes or none) of "without a barrier: __syncthreads(); | --heads 2"."""
     words, _, shape = note.removeprefix("without ").partition(" | ")
     return words.partition(": ")[0], [shape] if shape else []
 
@@ -101,7 +106,8 @@ def mutants_of(build, stages, folder=catalogue.FAULTS):
         text = source.texts()[file]
         line, gone = patches.removed_at(hunk, text)
         lacks, own_shapes = words_of(hunk.note)
-        mutants.append(Mutant(hunk, source, file, line, lacks, gone, own_shapes or SHAPES_OF.get(stage, SHAPES),
+        mutants.append(Mutant(hunk, source, file, line, lacks, gone,
+                              own_shapes or SHAPES_OF.get(stage, SHAPES),
                               patches.apply([hunk], {hunk.path: text})[hunk.path]))
     if not mutants:
         raise BadInput("no fault is known for these stages; `faults generate` writes them")
@@ -126,7 +132,7 @@ def verdict(status, out, err):
         return ", ".join(kinds)
     if "WRONG" in out:
         return "wrong result"
-    # A CUDA call's error, below the variant's line: "    session.cpp:123: cudaDeviceSynchronize(): an illegal ..."
+    # A CUDA call's error, below the variant's line: "    session.cpp:123: cudaDeviceSynchronize(): an ..."
     errors = re.findall(r"^ +\S+:\d+: .*: (.+)$", out, re.M)
     return errors[0] if errors else f"exit {status}"
 
@@ -163,14 +169,14 @@ def record_emulated(build, mutants, jobs):
 # ---- On a GPU ----
 
 def reported_places(log):
-    """The functions and lines that compute-sanitizer reports, of a race in pairs; its words where it names no line."""
+    """Functions and lines that compute-sanitizer reports, of a race in pairs; else its words."""
     found = set()
     for block in re.split(r"^========= *$|(?=^========= (?:Error|Warning):)", log, flags=re.M):
         places = [f"{line} in {function}" for function, line in
                   re.findall(r" at (.*)\+0x[0-9a-f]+ in (?:\S*/)?(\w+\.\w+:\d+)", block)]
         # But not that the program ended badly, or that the tool did not get hold of it.
-        words = re.findall(r"^========= ((?:Error(?!: process|: No attachable)|Fatal|Invalid|Barrier|Uninitialized|"
-                           r"Divergent)\b.*)", block, re.M)
+        words = re.findall(r"^========= ((?:Error(?!: process|: No attachable)|Fatal|Invalid|Barrier|"
+                           r"Uninitialized|Divergent)\b.*)", block, re.M)
         if "Race reported" in block:
             found |= {" and ".join(sorted((places[0], other))) for other in places[1:]}
         elif places:
@@ -255,10 +261,11 @@ def read_partial(path, context):
 
 def clean_reports(build, mutants, options, pool, folder):
     """By variant, shape and tool, what is reported of the variants as they are."""
-    runs = {(variant, shape, tool): [pool.submit(gpu_clean, build, variant, options[variant], shape, tool, folder)
-                                     for _ in range(PLAIN_RUNS)]
-            for variant, shape in sorted({(variant_of(m), shape) for m in mutants for shape in m.shapes})
-            for tool in TOOLS}
+    def submitted(variant, shape, tool):
+        return [pool.submit(gpu_clean, build, variant, options[variant], shape, tool, folder)
+                for _ in range(PLAIN_RUNS)]
+    pairs = sorted({(variant_of(mutant), shape) for mutant in mutants for shape in mutant.shapes})
+    runs = {(*pair, tool): submitted(*pair, tool) for pair in pairs for tool in TOOLS}
     clean = {}
     for (variant, shape, tool), places in runs.items():
         found = sorted(set().union(*(run.result() for run in places)))
@@ -298,11 +305,13 @@ def record_gpu(build, mutants, jobs, logs, partial, resume):
 def parse(arguments):
     parser = cli.parser_of("faults", __doc__)
     steps = cli.steps_of(parser, check="does every patch apply, and is every statement planted or left out?",
-                         generate="writes the stages' patches anew", emulated="plants faults on the emulated device",
+                         generate="writes the stages' patches anew",
+                         emulated="plants faults on the emulated device",
                          gpu="plants faults on a GPU", table="writes records as Markdown")
     for name in ("emulated", "gpu"):
         steps[name].add_argument("build", type=pathlib.Path, metavar="BUILD")
-        steps[name].add_argument("--stage", action="append", metavar="STAGE", help="only this one; may be given again")
+        steps[name].add_argument("--stage", action="append", metavar="STAGE",
+                                 help="only this one; may be given again")
         cli.add_jobs(steps[name])
         cli.add_out(steps[name])
     steps["gpu"].add_argument("--logs", type=cli.empty_folder, metavar="FOLDER",

@@ -1,7 +1,7 @@
 """The headline shape once more: what `lazy_max` could do otherwise.
 
-Not exponentials on the FMA units: the cubic of `cluster_pdl` is made for exponents that are not above zero. Far above, it
-gives numbers in place of infinity, and no sum tells.
+Not exponentials on the FMA units: the cubic of `cluster_pdl` is made for exponents that are not above zero.
+Far above, it gives numbers in place of infinity, and no sum tells.
 """
 
 from .space import Knob, Space

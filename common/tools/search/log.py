@@ -1,7 +1,7 @@
 """Logs of searches: a JSON object a line, and tables of them in Markdown.
 
-The first line says what was searched, where and how; the second is the source as it is; then come the trials, in order,
-and in a whole log what was timed once more, in rounds.
+The first line says what was searched, where and how; the second is the source as it is; then come the trials,
+in order, and in a whole log what was timed once more, in rounds.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ TRIAL = {"search": str, "verdict": str, "digest": OR(str, NULL), "settings": {st
 FINAL = {"digest": str, "settings": {str: str}, "rounds_us": [NUMBER]}
 LOG = records.Kind(
     "log of a search",
-    {"space": str, "stage": str, "variant": str, "shape": str, "programs": int, "knobs": {str: [str]}, "budget": int,
+    {"space": str, "stage": str, "variant": str, "shape": str, "programs": int, "knobs": {str: [str]},
+     "budget": int,
      "gpu": str, "driver": str, "nvcc": str, "commit": str, "command": str, "date": str},
     row=OR(TRIAL, FINAL))
 
@@ -77,15 +78,18 @@ def us(time):
 def searches_table(log):
     budget = log.context["budget"]
     marks = [n for n in (16, 32, 64, 128, 256) if n < budget] + [budget]
-    text = heading("search", "drawn", "did not compile", "same code as another", "trials", "fail", "wrong", "right",
+    text = heading("search", "drawn", "did not compile", "same code as another", "trials", "fail", "wrong",
+                   "right",
                    "median of the right, us", *(f"best of the first {n}" for n in marks))
     for search in ("evolution", "random"):
         verdicts = [trial["verdict"] for trial in log.of(search)]
         times = [trial.get("median_us", float("inf")) for trial in log.counted(search)]
         right = [time for time in times if time < float("inf")]
-        text += table_row(search, len(verdicts), verdicts.count("does not compile"), verdicts.count("same code"),
+        text += table_row(search, len(verdicts), verdicts.count("does not compile"),
+                          verdicts.count("same code"),
                           len(times), verdicts.count("fails"), verdicts.count("wrong"), len(right),
-                          us(statistics.median(right)) if right else "-", *(us(min(times[:n])) for n in marks))
+                          us(statistics.median(right)) if right else "-", *(us(min(times[:n]))
+                                                                            for n in marks))
     return text
 
 
@@ -106,7 +110,8 @@ def settings_table(log):
     for name, settings in log.context["knobs"].items():
         cells = []
         for setting in settings:
-            times = [trial["median_us"] for trial in right if trial["settings"].get(name, settings[0]) == setting]
+            times = [trial["median_us"] for trial in right
+                     if trial["settings"].get(name, settings[0]) == setting]
             cells.append(f"{setting}: {us(statistics.median(times)) if times else 'not drawn'}")
         text += table_row(name, "; ".join(cells))
     return text
@@ -114,16 +119,17 @@ def settings_table(log):
 
 def tables(log):
     c, again = log.context, log.source["median_us_by_generation"]
-    return (f"## `{c['stage']}/{c['variant']}`, {c['shape'] or 'headline shape'}\n\n"
-            f"{c['programs']:,} programs (`{c['space']}.py`). {c['budget']} trials each, no two of a search with the "
-            f"same machine code. The first 16 of evolution are drawn at random, too.\n\n{searches_table(log)}\n"
-            f"The source as it was, timed after each generation: {us(min(again))} to {us(max(again))} us. At the end "
-            f"the best were timed again, {len(log.finals[0]['rounds_us'])} rounds, each in turn:\n\n{finals_table(log)}"
-            f"\nWhat settings are worth by themselves. The first of each row is the source's:\n\n{settings_table(log)}\n"
-            f"{c['gpu']}, driver {c['driver']}, nvcc {c['nvcc']}, source of commit `{c['commit'][:12]}`, {c['date']}: "
-            f"`{c['command']}`.\n")
+    return (f"## `{c['stage']}/{c['variant']}`, {c['shape'] or 'headline shape'}\n\n{c['programs']:,} "
+            f"programs (`{c['space']}.py`). {c['budget']} trials each, no two of a search with the same "
+            f"machine code. The first 16 of evolution are drawn at random, too.\n\n{searches_table(log)}\n"
+            f"The source as it was, timed after each generation: {us(min(again))} to {us(max(again))} us. At "
+            f"the end the best were timed again, {len(log.finals[0]['rounds_us'])} rounds, each in "
+            f"turn:\n\n{finals_table(log)}\nWhat settings are worth by themselves. The first of each row is "
+            f"the source's:\n\n{settings_table(log)}\n{c['gpu']}, driver {c['driver']}, nvcc {c['nvcc']}, "
+            f"source of commit `{c['commit'][:12]}`, {c['date']}: `{c['command']}`.\n")
 
 
 def document(paths):
-    return ("# Search logs\n\nMade by `python3 common/tools search table` from the logs beside this file; not edited "
+    return ("# Search logs\n\nMade by `python3 common/tools search table` from the logs beside this file; "
+            "not edited "
             "by hand.\n\n" + "\n".join(tables(read_log(path)) for path in paths))

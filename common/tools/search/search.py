@@ -5,15 +5,15 @@
   search run SPACE --build BUILD --out LOG [--budget N] [--seed N] [--beside SETTINGS] [--resume]
                                         on a GPU: both searches, a log of every trial
   search table LOG... --out FILE        logs as Markdown
-  search reanchor SPACE                 finds the places of the space's patches in its sources as they are now, and
+  search reanchor SPACE                 finds the places of the space's patches in its sources as they are and
                                         writes the patches anew; says which hunks have none
 
-SPACE is headline, lazy_max or long_rows, a module and a folder of patches beside this one. A trial is the kernel's source
-with some of the patches applied, compiled by the build's own command. It counts where its machine code is new to the
-search, and is timed where it agrees with the reference on several problems. Both searches go on side by side until each
-has as many trials as the budget says. At the end the best of both are timed once more, in rounds, with the source as it
-is, and with what a person thinks good: SETTINGS, written as `list` and the tables do, "a lane stores: 16 bytes; an SM has
-room for: ...".
+SPACE is headline, lazy_max or long_rows, a module and a folder of patches beside this one. A trial is the
+kernel's source with some of the patches applied, compiled by the build's own command. It counts where its
+machine code is new to the search, and is timed where it agrees with the reference on several problems. Both
+searches go on side by side until each has as many trials as the budget says. At the end the best of both are
+timed once more, in rounds, with the source as it is, and with what a person thinks good: SETTINGS, written as
+`list` and the tables do, "a lane stores: 16 bytes; an SM has room for: ...".
 
 While a search runs its log is LOG.partial. With --resume it begins anew, but takes from there what is known.
 Exit codes: 0 done, 1 a setting or the source itself is not right, 2 bad input, 3 no GPU.
@@ -57,8 +57,8 @@ def source_of(space, build):
 def list_settings(space):
     for knob in space.knobs:
         print(f"{knob.name}: {'; '.join(knob.settings)}")
-    print(f"{space.size():,} programs of {space.source}, the first setting each is the source; timed as {space.variant} "
-          f"{space.shape or 'at the headline shape'}")
+    print(f"{space.size():,} programs of {space.source}, the first setting each is the source; timed as "
+          f"{space.variant} {space.shape or 'at the headline shape'}")
 
 
 def check_emulated(build, source, space, trial, folder):
@@ -96,8 +96,10 @@ def check_neighbours(space, build, jobs):
         checked = [pool.submit(check, build, source, space, *of) for of in zip(trials, folders)]
         for trial, done in zip(trials, checked):
             done.result()
-            change = [f"{name}: {setting}" for name, setting in trial.changes(space).items()] or ["the source as it is"]
-            print(f"{trial.verdict:18} {change[0]}" + (f"  ({trial.notes['why']})" if "why" in trial.notes else ""),
+            change = [f"{name}: {setting}" for name,
+                      setting in trial.changes(space).items()] or ["the source as it is"]
+            print(f"{trial.verdict:18} {change[0]}"
+                  + (f"  ({trial.notes['why']})" if "why" in trial.notes else ""),
                   flush=True)
     return all(trial.verdict == "right" for trial in trials)
 
@@ -114,7 +116,8 @@ def context_of(space, source, budget, seed, command):
     gpu, driver = machine.gpu().split(", ")
     return {"space": space.name, "stage": space.stage, "variant": space.variant, "source": space.source,
             "shape": space.shape, "checked": list(space.checked), "programs": space.size(),
-            "knobs": {knob.name: list(knob.settings) for knob in space.knobs}, "texts": space.digest(space.texts()),
+            "knobs": {knob.name: list(knob.settings)
+                      for knob in space.knobs}, "texts": space.digest(space.texts()),
             "budget": budget, "seed": seed, "gpu": gpu, "driver": driver, "nvcc": nvcc_version(source),
             "commit": machine.commit(), "command": command, "date": datetime.date.today().isoformat()}
 
@@ -136,7 +139,8 @@ class Run:
         self.partial = partial  # the log so far
         self.folders = (scratch / str(i) for i in range(10 ** 9))
         self.known, self.known_source_us = read_partial(partial, context, space) if resume else ({}, [])
-        self.searches = [Evolution("evolution", space, context["seed"]), Search("random", space, context["seed"])]
+        self.searches = [Evolution("evolution", space, context["seed"]),
+                         Search("random", space, context["seed"])]
         self.as_it_is = Trial("source", space.as_it_is())
         self.by_hand = []
         self.source_us = []  # after each generation
@@ -147,7 +151,8 @@ class Run:
                 *(trial.row(self.space) for trial in self.by_hand)]
 
     def compile(self, trials):
-        list(self.pool.map(lambda t: compile_trial(self.build, self.source, self.space, t, next(self.folders)), trials))
+        list(self.pool.map(lambda t: compile_trial(self.build, self.source, self.space, t,
+                                                   next(self.folders)), trials))
 
     def compile_and_check(self, trials):
         """Returns those that are right and no search has had before."""
@@ -193,7 +198,8 @@ class Run:
         for trial in candidates:
             if all(trial.digest != other.digest for other in finalists):
                 finalists.append(trial)
-        self.compile([trial for trial in finalists if not trial.program])  # those of a search that was resumed
+        self.compile([trial for trial in finalists
+                      if not trial.program])  # those of a search that was resumed
         rounds = [[time_trial(self.space, trial) for trial in finalists] for _ in range(ROUNDS)]
         return [{"digest": trial.digest, "settings": trial.changes(self.space),
                  "rounds_us": [times["median_us"] for times in of_trial]}
@@ -204,7 +210,8 @@ def run_both(space, build, budget, seed, out, jobs, command, resume=False, besid
     """Returns whether the source as it is, and what stands beside it, are right."""
     source = source_of(space, build)
     if rebuild.is_emulated(source):
-        raise BadInput(f"{build} is a build for the emulated device, which does not time; take one of the preset gpu")
+        raise BadInput(f"{build} is a build for the emulated device, which does not time; take one of the "
+                       "preset gpu")
     if budget < GENERATION:
         raise BadInput(f"a budget of fewer than {GENERATION} trials leaves evolution nothing to begin with")
     partial = records.partial_of(out, resume)
@@ -228,7 +235,7 @@ def run_both(space, build, budget, seed, out, jobs, command, resume=False, besid
 # ---- reanchor ----
 
 def reanchor(space):
-    """Writes every patch of the space anew, but for hunks that have no place any more; returns whether all have one."""
+    """Writes every patch of the space anew; returns whether all hunks have a place."""
     texts, lost = space.texts(), []
     for _, _, path in space.patch_files():
         hunks = []
@@ -258,7 +265,8 @@ def parse(arguments):
         steps[name].add_argument("--build", type=pathlib.Path, required=True, metavar="BUILD")
         cli.add_jobs(steps[name])
     run = steps["run"]
-    run.add_argument("--budget", type=cli.positive, default=96, metavar="N", help="trials of each search [96]")
+    run.add_argument("--budget", type=cli.positive, default=96, metavar="N",
+                     help="trials of each search [96]")
     run.add_argument("--seed", type=cli.positive, default=1, metavar="N", help="says what is drawn [1]")
     run.add_argument("--beside", action="append", default=[], metavar="SETTINGS",
                      help="a person's choice, timed in the last rounds; may be given again")

@@ -50,8 +50,8 @@ class Search:
 
 
 class Evolution(Search):
-    """After a first generation at random: each setting from one of two parents, which are among the best so far, and
-    about one of them anew."""
+    """After a first generation at random: each setting from one of two parents, which are among the best so
+    far, and about one of them anew."""
 
     def draw(self):
         parents = self.best()[:PARENTS]
@@ -66,7 +66,7 @@ class Evolution(Search):
 
 
 def run_searches(searches, budget, evaluate):
-    """Lets all go on until each has so many trials that count; `evaluate` takes the next trials of all of them."""
+    """Lets all go on until each has so many trials that count; `evaluate` takes the next trials of all."""
     while True:
         batch = []
         for search in searches:

@@ -1,7 +1,7 @@
 """A space of programs: a variant, and what may stand in its places.
 
-Each choice is a patch beside its space's module, <space>/<knob>_<setting>.patch, against the variant's source or a header
-that it includes; the setting named first is the source as it is and has none.
+Each choice is a patch beside its space's module, <space>/<knob>_<setting>.patch, against the variant's source
+or a header that it includes; the setting named first is the source as it is and has none.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from ..errors import BadInput
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
-# The source of each space: what its patches are made against. After a move, `search reanchor` writes them anew.
+# The source of each space: what its patches are made against. After a move, `search reanchor` writes them
+# anew.
 TARGETS = {
     "headline": "stages/05_tuned/kernel_wgmma.cu",
     "lazy_max": "stages/05_tuned/kernel_exchange.cu",
@@ -26,8 +27,8 @@ TARGETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Knob:
-    """A choice that the source makes, and what it may choose, the source's own first. A setting must change device code:
-    programs that differ in how they launch it alone count as one."""
+    """A choice that the source makes, and what it may choose, the source's own first. A setting must change
+    device code: programs that differ in how they launch it alone count as one."""
     name: str
     settings: tuple
 
@@ -98,7 +99,8 @@ class Space:
 
     def patch_files(self):
         """(knob, setting, file) of every setting that has one."""
-        return [(knob, setting, self.patch_of(knob, setting)) for knob in self.knobs for setting in knob.settings[1:]]
+        return [(knob, setting, self.patch_of(knob, setting)) for knob in self.knobs
+                for setting in knob.settings[1:]]
 
     @functools.lru_cache(maxsize=None)
     def hunks(self, knob, setting):
@@ -106,12 +108,13 @@ class Space:
         return tuple(patches.read(path)) if path else ()
 
     def texts(self, root=cli.ROOT):
-        """What patches may change, {path from the root: text}: the source, and the headers of its folder that it
-        includes."""
+        """What patches may change, {path from the root: text}: the source, and the headers of its folder that
+        it includes."""
         source = root / self.target
         if not source.is_file():
             raise BadInput(f"the space {self.name} is of {self.target}, and there is no such file")
-        return {path.relative_to(root).as_posix(): path.read_text() for path in (source, *sources.included(source))}
+        return {path.relative_to(root).as_posix(): path.read_text()
+                for path in (source, *sources.included(source))}
 
     def program(self, texts, settings):
         """The texts with these settings."""
@@ -131,7 +134,8 @@ class Space:
     def digest(self, texts):
         """Of all that says what its programs are."""
         settings = [(knob.name, setting, path.read_text()) for knob, setting, path in self.patch_files()]
-        return hashlib.sha256(repr((sorted(texts.items()), self.shape, self.checked, settings)).encode()).hexdigest()
+        return hashlib.sha256(repr((sorted(texts.items()), self.shape, self.checked,
+                                    settings)).encode()).hexdigest()
 
 
 def slug(words):

@@ -50,8 +50,10 @@ class Trial:
 
     @staticmethod
     def of_row(row, space):
-        notes = {key: value for key, value in row.items() if key not in ("search", "verdict", "digest", "settings")}
-        return Trial(row["search"], space.settings(row["settings"]), row["verdict"], row["digest"], notes=notes)
+        notes = {key: value for key,
+                 value in row.items() if key not in ("search", "verdict", "digest", "settings")}
+        return Trial(row["search"], space.settings(row["settings"]), row["verdict"], row["digest"],
+                     notes=notes)
 
 
 def compile_trial(build, source, space, trial, folder):
@@ -68,7 +70,8 @@ def compile_trial(build, source, space, trial, folder):
     codes = sorted(hashlib.sha256(code).hexdigest() for code in kernels.values())
     # Of the kernel that needs most.
     trial.notes.update(registers=max(map(int, re.findall(r"Used (\d+) registers", words))),
-                       spilled_bytes=max(map(int, re.findall(r"(\d+) bytes spill stores", words))), kernels=codes)
+                       spilled_bytes=max(map(int,
+                                             re.findall(r"(\d+) bytes spill stores", words))), kernels=codes)
     trial.digest = hashlib.sha256("".join(codes).encode()).hexdigest()
     trial.program = str(program)
 
@@ -77,7 +80,8 @@ def run(space, trial, problem, options, environment=None):
     """Returns the program's own result, {} where it wrote none, and why it is not right, "" where it is."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "result.json"
-        status, _, words = machine.run([trial.program, "--variant", space.variant, "--json", str(out), *options,
+        status, _, words = machine.run([trial.program, "--variant", space.variant, "--json", str(out),
+                                        *options,
                                         *shlex.split(problem)], RUN_SECONDS, environment)
         result = json.loads(out.read_text())["results"][0] if out.exists() else {}
     if status == 0:
@@ -101,7 +105,7 @@ def check_trial(space, trial, options=(), environment=None):
 
 
 def time_trial(space, trial):
-    """Microseconds a call in a chain (common/include/attention/timing.hpp), or None, and the verdict says why."""
+    """Microseconds per call in a chain (attention/timing.hpp), or None, and the verdict says why."""
     result, why = run(space, trial, space.shape, ["--no-check"])
     if why:
         trial.verdict, trial.notes["why"] = "fails", f"where it is timed: {why}"
