@@ -1,19 +1,15 @@
 #!/usr/bin/env python3
-"""Tests of fidelity.py that need neither a build nor a device."""
+"""Tests of `fidelity` and `cost` that need neither a build nor a device."""
 
 import json
-import pathlib
-import sys
 import unittest
 import unittest.mock
 
-sys.dont_write_bytecode = True
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-RECORDS = ROOT / "docs" / "results" / "fidelity"
-sys.path.insert(0, str(ROOT / "common" / "emulator"))
-import fidelity
-import speed
+from context import RESULTS
+from tools import cost, fidelity
+from tools.errors import Failed
 
+RECORDS = RESULTS / "fidelity"
 VARIANT = "02_tiled/tiled"
 STORES = f"{fidelity.INSTRUCTIONS_PASSES}st.sum"
 
@@ -41,8 +37,10 @@ class Compare(unittest.TestCase):
         self.assertEqual(self.compare(1, 0, 0)["unexplained"], 1)
 
     def test_a_cause_is_of_this_counter(self):
-        self.assertEqual(self.compare(2, 1, 1, {VARIANT: {"shared_store_wavefronts": "why"}})["unexplained"], 0)
-        self.assertEqual(self.compare(2, 1, 1, {VARIANT: {"shared_load_wavefronts": "why"}})["unexplained"], 1)
+        self.assertEqual(self.compare(2, 1, 1, {VARIANT: {"shared_store_wavefronts": "why"}})["unexplained"],
+                         0)
+        self.assertEqual(self.compare(2, 1, 1, {VARIANT: {"shared_load_wavefronts": "why"}})["unexplained"],
+                         1)
         self.assertEqual(self.compare(2, 1, 1, {"03_wmma/*": {"*": "why"}})["unexplained"], 1)
 
     def test_what_the_unit_counts_is_recorded_and_not_compared(self):
@@ -62,23 +60,23 @@ class Ncu(unittest.TestCase):
         self.assertEqual(fidelity.read_ncu_csv(printed), [{"x.sum": 1024, "y.sum": 7}, {"x.sum": 3}])
 
     def test_no_table(self):
-        with self.assertRaises(SystemExit):
+        with self.assertRaises(Failed):
             fidelity.read_ncu_csv("==ERROR== no permission\n")
 
-
     def passes_of(self, printed):
-        with unittest.mock.patch.object(fidelity, "under_ncu", lambda *_: (printed, True)), \
-             unittest.mock.patch.object(fidelity, "gpu_name", lambda: "a GPU, 1.0"):
+        with unittest.mock.patch.object(fidelity.machine, "under_ncu", lambda *_: (printed, True)), \
+             unittest.mock.patch.object(fidelity.machine, "gpu", lambda: "a GPU, 1.0"):
             return fidelity.count_passes("repeated_passes")["rows"]
 
     def test_each_case_has_its_kernel(self):
-        kernels = "".join(f'"{i}","a","{metric}","{i}"\n' for i in range(2) for metric in fidelity.PASSES.values())
+        kernels = "".join(f'"{i}","a","{metric}","{i}"\n' for i in range(2)
+                          for metric in fidelity.PASSES.values())
         printed = ('case: stores beside nothing\ncase: none beside st.async from the other block\n'
                    '"ID","Kernel Name","Metric Name","Metric Value"\n' + kernels)
         rows = self.passes_of(printed)
         self.assertEqual([(row["access"], row["beside"], row["stores"]) for row in rows],
                          [("stores", "nothing", 0), ("none", "st.async from the other block", 1)])
-        with self.assertRaises(SystemExit):
+        with self.assertRaises(Failed):
             self.passes_of(printed + "case: loads beside nothing\n")
 
 
@@ -87,7 +85,8 @@ class Records(unittest.TestCase):
         return json.loads((RECORDS / name).read_text())
 
     def test_the_comparison_is_that_of_the_records(self):
-        comparison = fidelity.compare(*(self.read(name) for name in ("emulated.json", "nvidia_h200.json", "known.json")))
+        comparison = fidelity.compare(*(self.read(name)
+                                        for name in ("emulated.json", "nvidia_h200.json", "known.json")))
         self.assertEqual(comparison, self.read("comparison.json"))
         self.assertEqual(comparison["unexplained"], 0)
 
@@ -96,13 +95,14 @@ class Records(unittest.TestCase):
                          (RECORDS / "README.md").read_text())
 
     def test_the_table_of_costs_is_that_of_its_record(self):
-        costs = RECORDS.parent / "cost_of_emulation"
-        self.assertEqual(speed.document(json.loads((costs / "cost.json").read_text())),
+        costs = RESULTS / "cost_of_emulation"
+        self.assertEqual(cost.document(json.loads((costs / "cost.json").read_text())),
                          (costs / "README.md").read_text())
 
     def test_every_cause_is_needed(self):
         """An account of a counter that is not off says nothing any more."""
-        used = {(row["variant"], row["counter"]) for row in self.read("comparison.json")["rows"] if row["cause"]}
+        used = {(row["variant"], row["counter"]) for row in self.read("comparison.json")["rows"]
+                if row["cause"]}
         for key, causes in self.read("known.json").items():
             for counter in causes:
                 of_key = [variant for variant, name in used

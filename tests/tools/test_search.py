@@ -1,35 +1,41 @@
 #!/usr/bin/env python3
-"""Tests of search.py that need neither compiler nor device.
-
-usage: test_search.py BUILD [unittest's options]   BUILD is a build folder for the emulated device
-"""
+"""Tests of `search` that need no GPU. One compiles, with the emulated device's build in ATTENTION_BUILD."""
 
 import contextlib
 import io
 import pathlib
-import subprocess
-import sys
 import tempfile
 import types
 import unittest
 import unittest.mock
 
-sys.dont_write_bytecode = True
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-sys.path.insert(0, str(HERE))
-import log
-import search
-from searches import Evolution, Search, run_searches
-from space import BadInput, Knob, Space
-from trial import Trial, first_error
+from context import BUILD, RESULTS, outcome
+from tools import patches, records
+from tools.errors import BadInput
+from tools.rebuild import first_error
+from tools.search import log, search
+from tools.search.searches import Evolution, Search, run_searches
+from tools.search.space import TARGETS, Knob, Space, slug
+from tools.search.trial import Trial
 
-BUILD = sys.argv.pop(1)
+
+class ToySpace(Space):
+    """Without files."""
+    target = "stages/05_tuned/toy.cu"
+
+    def texts(self, root=None):
+        return {self.target: "toy"}
+
+    def program(self, texts, settings):
+        return texts
+
+    def digest(self, texts):
+        return repr(texts)
 
 
 def toy_space(knobs=8, settings=4):
-    return Space("05_tuned", "toy.cu", "toy", [], "", [],
-                 [Knob(f"k{i}", {str(j): [] for j in range(settings)}) for i in range(knobs)])
+    return ToySpace("toy", "toy", "", (), tuple(
+        Knob(f"k{i}", tuple(str(j) for j in range(settings))) for i in range(knobs)))
 
 
 def toy_time(settings):
@@ -48,25 +54,28 @@ def both(space, seed):
 
 
 class Spaces(unittest.TestCase):
-    def test_every_setting_is_found_in_the_source_and_goes_with_every_other(self):
-        for name in search.SPACES:
+    def test_every_setting_is_found_in_the_sources_and_goes_with_every_other(self):
+        for name in TARGETS:
             space = search.load(name)
-            source = (ROOT / "stages" / space.stage / space.source).read_text()
-            space.check(source)
-            texts = {space.program(source, settings) for settings in [space.as_it_is(), *space.neighbours()]}
-            self.assertEqual(len(texts), 1 + sum(len(knob.settings) - 1 for knob in space.knobs))
+            texts = space.texts()
+            space.check(texts)
+            programs = {repr(space.program(texts, settings))
+                        for settings in [space.as_it_is(), *space.neighbours()]}
+            self.assertEqual(len(programs), 1 + sum(len(knob.settings) - 1 for knob in space.knobs))
 
-    def test_a_text_that_is_not_there_once_is_refused(self):
-        for text, count in (("a", 0), ("b b", 2)):
-            space = Space("s", "s.cu", "v", [], "", [], [Knob("knob", {"is": [], "other": [("b", "c")]})])
-            with self.assertRaisesRegex(BadInput, f"{count} places for 'knob: other'"):
-                space.program(text, ("other",))
+    def test_every_patch_is_of_a_setting(self):
+        for name in TARGETS:
+            space = search.load(name)
+            files = [path for _, _, path in space.patch_files()]
+            self.assertEqual(sorted(files), sorted((space.folder / name).iterdir()))
 
-    def test_settings_of_two_knobs_in_one_place_are_refused(self):
-        space = Space("s", "s.cu", "v", [], "", [], [Knob("a", {"is": [], "x": [("one two", "three")]}),
-                                                     Knob("b", {"is": [], "y": [("two", "four")]})])
-        with self.assertRaisesRegex(BadInput, "0 places for 'b: y'"):
-            space.check("one two")
+    def test_a_patch_says_what_it_sets(self):
+        for name in TARGETS:
+            for knob, setting, path in search.load(name).patch_files():
+                self.assertEqual(patches.remark_of(path), f"{knob.name}: {setting}")
+
+    def test_names_of_files(self):
+        self.assertEqual(slug("P is packed: Q, K^T"), "p_is_packed_q_k_t")
 
     def test_settings_on_the_command_line(self):
         space = toy_space(2)
@@ -107,7 +116,8 @@ class Searches(unittest.TestCase):
     def test_the_same_code_counts_once(self):
         def evaluate_blind(trials):  # to all knobs but the first two
             for trial in trials:
-                trial.verdict, trial.digest, trial.notes["median_us"] = "right", " ".join(trial.settings[:2]), 1.0
+                trial.verdict, trial.digest = "right", " ".join(trial.settings[:2])
+                trial.notes["median_us"] = 1.0
             for one in searches:
                 one.mark_same_code()
         searches = both(toy_space(3), 1)
@@ -149,7 +159,7 @@ class Runs(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.out = self.folder / "log.jsonl"
         self.partial = self.folder / "log.jsonl.partial"
-        (self.folder / "toy.cu").write_text("toy")
+        self.text = "toy"
         self.space = toy_space()
         self.nvcc = "13.0.88"
         self.timed = 0
@@ -175,9 +185,11 @@ class Runs(unittest.TestCase):
         source = types.SimpleNamespace(path=self.folder / "toy.cu", targets={})
         with unittest.mock.patch.multiple(search, source_of=lambda *_: source, compile_trial=self.compile,
                                           check_trial=self.check, time_trial=self.time,
-                                          nvcc_version=lambda _: self.nvcc, gpu_name=lambda: "a GPU, 1.2"), \
+                                          nvcc_version=lambda _: self.nvcc), \
+             unittest.mock.patch.object(search.machine, "gpu", lambda: "a GPU, 1.2"), \
+             unittest.mock.patch.object(self.space.__class__, "texts", lambda *_: {"toy.cu": self.text}), \
              contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
-            done = search.run_both("toy", self.space, self.folder, budget, 1, self.out, 2, "command", resume, beside)
+            done = search.run_both(self.space, self.folder, budget, 1, self.out, 2, "command", resume, beside)
         self.errors = errors.getvalue()
         return done
 
@@ -218,13 +230,13 @@ class Runs(unittest.TestCase):
         with self.assertRaises(KeyboardInterrupt):
             self.run_both()
         self.interrupt_at = None
-        with self.assertRaisesRegex(BadInput, "go on with --resume"):
+        with self.assertRaisesRegex(BadInput, "continue it with --resume"):
             self.run_both()
         self.nvcc = "12.9"
         with self.assertRaisesRegex(BadInput, "its nvcc was 13.0.88, this is 12.9"):
             self.run_both(resume=True)
         self.nvcc = "13.0.88"
-        (self.folder / "toy.cu").write_text("changed")
+        self.text = "changed"
         with self.assertRaisesRegex(BadInput, "its texts was"):
             self.run_both(resume=True)
 
@@ -248,9 +260,8 @@ class Runs(unittest.TestCase):
     def test_refusals(self):
         with self.assertRaisesRegex(BadInput, "fewer than 16"):
             self.run_both(budget=15)
-        self.out = self.folder / "none" / "log.jsonl"
-        with self.assertRaisesRegex(BadInput, "there is no folder"):
-            self.run_both()
+        with self.assertRaisesRegex(BadInput, "no .*log.jsonl.partial to continue"):
+            self.run_both(resume=True)
 
 
 class Logs(unittest.TestCase):
@@ -261,30 +272,30 @@ class Logs(unittest.TestCase):
 
     def write(self, rows):
         path = self.folder / "log.jsonl"
-        search.write_rows(path, rows)
+        records.write_rows(path, rows)
         return path
 
     def test_a_trial_comes_back_from_its_row(self):
         space = toy_space()
-        trial = Trial("random", ("1",) + ("0",) * 7, "right", "abc", notes={"median_us": 3.0, "kernels": ["k"]})
+        trial = Trial("random", ("1",) + ("0",) * 7, "right", "abc",
+                      notes={"median_us": 3.0, "kernels": ["k"]})
         self.assertEqual(Trial.of_row(trial.row(space), space), trial)
 
     def test_what_is_no_log_or_a_part_of_one_is_refused(self):
-        logs = sorted((ROOT / "docs" / "results" / "search").glob("*.jsonl"))
+        logs = sorted((RESULTS / "search").glob("*.jsonl"))
         self.assertTrue(logs)
-        rows = log.read_rows(logs[0])
-        for part, words in (([], "no log"), ([{}], "no log"), (rows[:1], "no log"),
-                            ([row for row in rows if "rounds_us" not in row], "not the whole log")):
+        context, source, rows = log.read_rows(logs[0])
+        whole = [context, source, *rows]
+        for part, words in (([], "no log"), ([{}], "no log"), (whole[:1], "no log"),
+                            ([context, *rows], "no log"), (whole[:2], "not the whole log"),
+                            ([row for row in whole if "rounds_us" not in row], "not the whole log")):
             with self.assertRaisesRegex(BadInput, words):
                 log.read_log(self.write(part))
-        (self.folder / "text").write_text("{\n")
-        with self.assertRaisesRegex(BadInput, "no log"):
-            log.read_log(self.folder / "text")
 
     def test_tables_are_fresh(self):
-        folder = ROOT / "docs" / "results" / "search"
+        folder = RESULTS / "search"
         self.assertEqual((folder / "README.md").read_text(), log.document(sorted(folder.glob("*.jsonl"))),
-                         "run stages/05_tuned/search/search.py table docs/results/search/*.jsonl "
+                         "run python3 common/tools search table docs/results/search/*.jsonl "
                          "--out docs/results/search/README.md")
 
     def test_the_first_error_of_a_compiler(self):
@@ -293,49 +304,54 @@ class Logs(unittest.TestCase):
         self.assertEqual(first_error(""), "no reason given")
 
 
+class Reanchoring(unittest.TestCase):
+    def test_a_source_that_moved_and_lost_a_place(self):
+        old = "a();\nb();\nc();\nd();\ne();\nf();\ng();\n"
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        space = ToySpace("toy", "toy", "", (), (Knob("k", ("is", "x", "y")),), pathlib.Path(folder.name))
+        (space.folder / "toy").mkdir()
+        for setting, gone in (("x", "b();\n"), ("y", "f();\n")):
+            made = patches.make("stages/05_tuned/before.cu", old, old.replace(gone, ""))
+            space.patch_of(space.knobs[0], setting).write_text(patches.unified(made, f"k: {setting}"))
+        new = "new();\n" + old.replace("f();", "other();").replace("d();", "other();")
+        with unittest.mock.patch.object(ToySpace, "texts", lambda *_: {space.target: new}), \
+             contextlib.redirect_stdout(io.StringIO()) as out:
+            self.assertFalse(search.reanchor(space))
+        self.assertIn("k_y.patch: hunk 1 no longer applies", out.getvalue())
+        self.assertIn("1 hunks without a place", out.getvalue())
+        hunks = patches.read(space.patch_of(space.knobs[0], "x"))
+        self.assertEqual(patches.apply(hunks, {space.target: new})[space.target], new.replace("b();\n", ""))
+
+
 class Checks(unittest.TestCase):
     def test_a_wrong_setting_is_seen(self):
-        source = (ROOT / "stages" / "05_tuned" / "kernel_wgmma.cu").read_text()
+        headline = search.load("headline")
+        source = headline.texts()[headline.target]
         scale = "float exponent_scale = p.scale * kLog2e;"
         self.assertEqual(source.count(scale), 1)
-        headline = search.load("headline")
-        planted = Space(headline.stage, headline.source, headline.variant, headline.leave_out, "", headline.checked[:1], [
-            Knob("scale", {"as it is": [], "wrong": [(scale, scale.replace("p.scale", "2 * p.scale"))],
-                           "no text": [(scale, "exponent_scale;")]})])
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        planted = Space("headline", headline.variant, "", headline.checked[:1],
+                        (Knob("scale", ("as it is", "wrong", "no text")),), pathlib.Path(folder.name))
+        (planted.folder / "headline").mkdir()
+        for setting, text in (("wrong", scale.replace("p.scale", "2 * p.scale")),
+                              ("no text", "exponent_scale;")):
+            made = patches.make(headline.target, source, source.replace(scale, text))
+            planted.patch_of(planted.knobs[0], setting).write_text(patches.unified(made))
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            self.assertFalse(search.check_neighbours(planted, pathlib.Path(BUILD).resolve(), 2))
+            self.assertFalse(search.check_neighbours(planted, BUILD.resolve(), 2))
         verdicts = [line.split("  ")[0] for line in out.getvalue().splitlines()]
         self.assertEqual(verdicts, ["right", "wrong", "does not compile"])
 
 
 class CommandLine(unittest.TestCase):
-    def outcome(self, *arguments):
-        result = subprocess.run([sys.executable, str(HERE / "search.py"), *arguments], text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
-        return result.returncode, result.stderr
-
-    def test_bad_input_is_one_line_and_exit_code_2(self):
-        for arguments, words in ((("list", "nothing"), "no space is named 'nothing'"),
-                                 (("check", "headline", "--build", "/"), "is no build folder"),
-                                 (("run", "headline", "--build", BUILD, "--out", "/dev/null"), "emulated device"),
-                                 (("run", "headline", "--build", BUILD, "--out", "x", "--beside", "a: b"), "is no setting"),
-                                 (("table", "/dev/null", "--out", "/dev/null"), "no log of a search")):
-            code, error = self.outcome(*arguments)
-            self.assertEqual(code, 2, error)
-            self.assertRegex(error, words)
-            self.assertEqual(error.count("\n"), 1, error)
-
-    def test_numbers_are_positive(self):
-        code, error = self.outcome("check", "headline", "--build", BUILD, "--jobs", "0")
-        self.assertEqual(code, 2)
-        self.assertIn("--jobs", error)
-
     def test_list(self):
-        listed = subprocess.run([sys.executable, str(HERE / "search.py"), "list", "long_rows"], text=True,
-                                stdout=subprocess.PIPE, check=True).stdout.splitlines()
+        _, listed, _ = outcome("search", "list", "long_rows")
         space = search.load("long_rows")
-        self.assertEqual([line.split(": ")[0] for line in listed[:-1]], [knob.name for knob in space.knobs])
-        self.assertIn(f"{space.size():,} programs", listed[-1])
+        self.assertEqual([line.split(": ")[0] for line in listed.splitlines()[:-1]],
+                         [knob.name for knob in space.knobs])
+        self.assertIn(f"{space.size():,} programs", listed.splitlines()[-1])
 
 
 if __name__ == "__main__":

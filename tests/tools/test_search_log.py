@@ -3,16 +3,13 @@
 
 import copy
 import hashlib
-import pathlib
-import sys
 import types
 import unittest
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import checkers
-from checkers import Refuted
-from facts import Missing
+import context  # noqa: F401
+from tools.evidence import checkers
+from tools.evidence.checkers import Refuted
+from tools.evidence.facts import Missing
 
 CLUSTER_PDL = types.SimpleNamespace(name="cluster_pdl", stage=types.SimpleNamespace(name="05_tuned", nvcc=""))
 
@@ -73,7 +70,8 @@ class SearchLog(unittest.TestCase):
 
     def test_a_trial_without_a_time_or_without_a_check(self):
         for change in ({"median_us": 0}, {"max_abs_error": float("nan")}):
-            self.refuted("nobody checked or timed", lambda rows: self.trials(rows, "random")[5].update(change))
+            self.refuted("nobody checked or timed",
+                         lambda rows: self.trials(rows, "random")[5].update(change))
         for missing in ("median_us", "max_abs_error"):
             self.refuted("nobody checked or timed", lambda rows: self.trials(rows, "random")[5].pop(missing))
 
@@ -81,7 +79,8 @@ class SearchLog(unittest.TestCase):
         self.refuted("nobody says why", lambda rows: self.trials(rows, "random")[5].update(verdict="fails"))
 
     def test_fewer_trials_at_random(self):
-        self.refuted("at random to hold them against", lambda rows: rows.remove(self.trials(rows, "random")[0]))
+        self.refuted("at random to hold them against",
+                     lambda rows: rows.remove(self.trials(rows, "random")[0]))
 
     def test_few_trials(self):
         def few(rows):
