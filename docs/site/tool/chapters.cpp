@@ -1,11 +1,12 @@
-// book_chapters ROOT STAGES FOLDER: copies the chapters, ROOT/book/*.md, to FOLDER, where Doxygen reads them,
-// and puts two things in place. STAGES is the build's list of stages and variants. A line of a chapter that says
+// book_chapters ROOT STAGES DIFFS FOLDER: copies the chapters, ROOT/book/*.md, to FOLDER, where Doxygen reads
+// them, and puts two things in place. STAGES is the build's list of stages and variants, DIFFS the folder that
+// diffs.sh has written. A line of a chapter that says
 //
 //   <!-- step: 04_fused/swizzled -->
 //
-// becomes the step from the variant before to this one: the diff of their files, or, for the first variant of
-// a stage and for one that stage.cpp declares a rewrite, the file itself, folded away. Every variant must be
-// shown once. And
+// becomes the step from the variant before to this one, as a diff. The first variant of a stage, and one that
+// stage.cpp declares a rewrite, is shown as a whole file, folded away; but a rewrite that is a step from an
+// earlier variant than the one before it is shown as that diff. Every variant must be shown once. And
 //
 //   <!-- readme: 04_fused | ## Looking back | ## Limits -->
 //
@@ -26,7 +27,8 @@ namespace fs = std::filesystem;
 
 class Weaver {
  public:
-  Weaver(const fs::path& root, const fs::path& stages) : root_(root), stages_(read_stages(stages)) {}
+  Weaver(const fs::path& root, const fs::path& stages, const fs::path& diffs)
+      : root_(root), diffs_(diffs), stages_(read_stages(stages)) {}
 
   std::string woven(const fs::path& chapter) {
     std::string text;
@@ -81,12 +83,19 @@ class Weaver {
       throw std::runtime_error(fmt::format("{} has no variant '{}'", stage->name, variant));
     if (!shown_.insert(name).second) throw std::runtime_error(fmt::format("{} is shown a second time", name));
 
+    const bool first = here == variants.begin();
     const std::optional<std::string> reason = rewrite_reason(stage->name, variant);
-    if (here != variants.begin() && !reason)
+    if (!first && (!reason || !is_from(stage->name, variant, *std::prev(here))))
       return fmt::format("\\include {}_{}.diff\n", stage->name, variant);
     const std::string why =
         reason ? fmt::format("This step is a rewrite ({}), so here is the whole file.\n\n", *reason) : "";
     return fmt::format("{0}\\fold{{stages/{1}.cu, whole}}\n\n\\include {1}.cu\n\n\\endfold\n", why, name);
+  }
+
+  // Whether the variant's diff is from `before`.
+  bool is_from(const std::string& stage, const std::string& variant, const std::string& before) const {
+    const std::string diff = read_file(diffs_ / fmt::format("{}_{}.diff", stage, variant));
+    return diff.starts_with(fmt::format("--- stages/{}/{}.cu\n", stage, before));
   }
 
   // The reason in the variant's entry of stage.cpp, `.rewrite = "..."`; none where it has no such line.
@@ -135,7 +144,7 @@ class Weaver {
     return text;
   }
 
-  fs::path root_;
+  fs::path root_, diffs_;
   std::vector<Stage> stages_;
   std::set<std::string> shown_;
 };
@@ -145,9 +154,9 @@ class Weaver {
 
 int main(int argc, char** argv) {
   return book::run("book_chapters", [&] {
-    if (argc != 4) throw std::runtime_error("usage: book_chapters ROOT STAGES FOLDER");
-    const book::fs::path root = argv[1], folder = argv[3];
-    book::Weaver weaver(root, argv[2]);
+    if (argc != 5) throw std::runtime_error("usage: book_chapters ROOT STAGES DIFFS FOLDER");
+    const book::fs::path root = argv[1], folder = argv[4];
+    book::Weaver weaver(root, argv[2], argv[3]);
     book::fs::create_directories(folder);
     for (const auto& entry : book::fs::directory_iterator(root / "book")) {
       const book::fs::path chapter = entry.path();
