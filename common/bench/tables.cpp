@@ -19,7 +19,7 @@ namespace {
 const std::string kHeadline = shape_name(Problem());
 const std::string kHeadlineCausal = shape_name(Problem({.causal = true}));
 constexpr const char* kNothing =
-    "Not measured yet: `docs/record.sh` on a machine with a GPU records times.\n";
+    "Not measured yet: `docs/scripts/record.sh` on a machine with a GPU records times.\n";
 
 // Three significant digits, and no exponent: 0.604, 13.6, 1251.
 std::string digits(double value) {
@@ -52,7 +52,7 @@ std::string where_from(const Results& results) {
   return fmt::format(
       "NVIDIA driver {}, CUDA {}, libraries from {}; commit `{:.12}`{}, {:.10}. Recorded in "
       "`docs/results/{}` by "
-      "`docs/record.sh`, whose command was `{}`.\n",
+      "`docs/scripts/record.sh`, whose command was `{}`.\n",
       results.about("driver"), results.about("cuda"), results.about("libraries"), results.about("commit"),
       results.about("dirty") == "true" ? " with changes" : "", results.about("date"), results.file,
       results.about("command"));

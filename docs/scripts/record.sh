@@ -7,7 +7,7 @@ usage() {
   cat <<'TEXT'
 usage: docs/scripts/record.sh [FOLDER]
 
-Builds the preset gpu-peers, or gpu where there is no PyTorch, runs its benchmark (about five minutes on an H200) and
+Builds the preset gpu-libraries, or gpu where there is no PyTorch, runs its benchmark (about five minutes on an H200) and
 writes FOLDER/<gpu>.json, and the times that 05_tuned chooses by to FOLDER/survey/<gpu>.json; FOLDER is docs/results
 unless given. After it, `report --update` and `python3 common/tools evidence report --update` refresh the tables.
 
@@ -33,7 +33,7 @@ dirty=
 if [ -z "${ATTENTION_COMMIT-}" ] && [ -n "$(git status --porcelain 2>/dev/null)" ]; then dirty=--dirty; fi
 
 preset=gpu program=bench
-if python3 -c 'import torch; assert torch.version.cuda' 2>/dev/null; then preset=gpu-peers program=bench_peers; fi
+if python3 -c 'import torch; assert torch.version.cuda' 2>/dev/null; then preset=gpu-libraries program=bench_libraries; fi
 # Only for the chip at hand: half a minute instead of two.
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
 [ "$capability" = 90 ] && capability=90a

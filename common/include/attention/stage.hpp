@@ -52,7 +52,7 @@ struct Variant {
   /// The reason where the file differs by more. At most two
   /// variants of a stage have one, the first not counted.
   std::string_view rewrite = {};
-  /// All techniques that it uses; tests/evidence checks each against machine code, launches and counters.
+  /// All techniques that it uses; common/tools/evidence checks each against machine code, launches and counters.
   Techniques techniques = {};
   LaunchFunction* launch;
   SupportsFunction* supports;

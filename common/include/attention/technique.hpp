@@ -8,7 +8,7 @@
 
 namespace attention {
 
-/// What a variant, or the harness, can claim to do. A claim is checked: tests/evidence has a checker for each
+/// What a variant, or the harness, can claim to do. A claim is checked: common/tools/evidence has a checker for each
 /// of these, which looks at the machine code, the launches and the counters of every variant that claims it.
 enum class Technique {
   custom_kernel,                  ///< own device code, no library call
