@@ -24,28 +24,39 @@ std::vector<double> attention(const Problem& problem, const Inputs& inputs);
 /// @throws std::logic_error where the inputs are not of the problem's shape.
 std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs);
 
-/// Everything a check of one problem needs, computed once for all variants.
-struct Expected {
-  std::vector<double> o;
-  Tolerance tolerance;                      ///< for error_factor 1
-  std::vector<unsigned char> tainted_rows;  ///< one flag a query row: see tainted_rows()
-};
-
-/// One flag a query row, [batch, heads, seq_q]: the row's own query, or any key or value of its head, masked
+/// One flag per query row, [batch, heads, seq_q]: the row's own query, or any key or value of its head, masked
 /// or not, has NaN or Inf. Only there may an output be non-finite where the reference is not: a tiled kernel
 /// computes 0 * NaN for a masked key. A row of Q never reaches another row's output.
 std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& inputs);
 
-/// Bounds on the tolerance. The floor admits what rounds to nothing in half. The caps are for inputs on which
-/// FP16 itself fails, where twice its error would admit anything: with scores in the thousands, rounding them
-/// to half changes probabilities by factors, yet a kernel with float scores is right to three digits.
-inline constexpr double kToleranceFloor = 1e-5;
-inline constexpr double kLargestAbsToleranceOfV = 1e-2;  ///< times the largest finite |v|
-inline constexpr double kLargestRelativeTolerance = 1e-2;
+/// Half a unit in the last place of a half, as a share of its value: what rounding to half may change.
+inline constexpr double kHalfRounding = 0x1p-11;
+/// The smallest number of FP16, a subnormal: what rounding twice may change at the least.
+inline constexpr double kHalfSmallest = 0x1p-24;
+/// The error of the FP16 version counts up to this share of the scale. Beyond it FP16 itself fails, and twice
+/// its error would admit anything: with scores in the thousands, rounding them to half changes probabilities by
+/// factors, yet a kernel with float scores is right to three digits.
+inline constexpr double kLargestRelativeError = 5e-3;
+/// Rounding of a score that is summed in float, as a share of |q| |k|: 2^-24 for each of 16 partial sums.
+inline constexpr double kScoreRounding = 16 * 0x1p-24;
 
-/// tolerance = 2 x the error of attention_fp16 against attention, + 1e-5 (absolute, and relative Frobenius);
-/// after Dao-AILab/flash-attention, tests/test_flash_attn.py. Where attention_fp16 is non-finite without
-/// cause, or that far off, the caps above hold instead.
+/// Everything that a check of one problem needs, computed once for all variants: the float64 output, and for
+/// each element and row what it may be off by.
+///
+/// With u = kHalfRounding and A = sum over keys of p |v| (the scale of the element), an element may be off by
+///
+///   A (2 r + 3 u) + S + 2 kHalfSmallest
+///
+/// where r is the largest error of attention_fp16 in that row, as a share of A, after flash-attention's own
+/// tests (tests/test_flash_attn.py: twice the error of FP16). 3 u A admits what any FP16 kernel does: P rounded
+/// to half, partial results rounded to half, the output rounded to half. S = sum over keys of p d |v - o| is
+/// what rounding of float scores does, each by d = scale kScoreRounding |q| |k|. A row may be off, in norm, by
+///
+///   2 |error of attention_fp16| + u (2 |o| + B + |A| / 4) + |S| + 2 kHalfSmallest sqrt(head_dim)
+///
+/// with B^2 = sum over keys of p^2 |v|^2: rounding errors of many keys are independent, so they add up as
+/// squares do. That catches what is spread thinly, such as a wrong scale.
+/// @throws std::logic_error where the inputs are not of the problem's shape.
 Expected expect(const Problem& problem, const Inputs& inputs);
 
 }  // namespace attention::reference

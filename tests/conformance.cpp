@@ -38,12 +38,9 @@ int for_each_variant(const Problem& problem, const Test& test) {
   return ran;
 }
 
-void require_right(const Variant& variant, Session& session, const reference::Expected& expected) {
+void require_right(const Variant& variant, Session& session, const Expected& expected) {
   const Outcome outcome = session.run(variant);
-  const Tolerance tolerance = {expected.tolerance.max_abs_error * variant.error_factor,
-                               expected.tolerance.relative_error * variant.error_factor};
-  const Comparison comparison = compare(outcome.o, expected.o, tolerance, expected.tainted_rows,
-                                        std::size_t(session.problem().head_dim));
+  const Comparison comparison = compare(outcome.o, expected, extra_error(variant, session.problem()));
   INFO(comparison.message);
   REQUIRE(comparison.ok);
   for (const std::string& damage : outcome.damage) FAIL(damage);
@@ -52,7 +49,7 @@ void require_right(const Variant& variant, Session& session, const reference::Ex
 int require_all_right(const Shape& shape, Distribution distribution, std::uint64_t seed) {
   const Problem problem(shape);
   const Inputs inputs = make_inputs(problem, distribution, seed);
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
   INFO("distribution " << name(distribution) << ", seed " << seed);
   return for_each_variant(problem,
@@ -171,7 +168,7 @@ TEST_CASE("NaN and Inf propagate as in the reference") {
     inputs.q[0 * q_head + 3 * 64 + 1] = nan;   // head 0: one row of Q
     inputs.k[1 * kv_head + 5 * 64 + 2] = nan;  // head 1: one key
     inputs.v[2 * kv_head + 7 * 64 + 3] = inf;  // head 2: one value; head 3 stays clean
-    const reference::Expected expected = reference::expect(problem, inputs);
+    const Expected expected = reference::expect(problem, inputs);
     Session session(problem, inputs);
     ran +=
         for_each_variant(problem, [&](const Variant& variant) { require_right(variant, session, expected); });

@@ -13,7 +13,7 @@
 
 namespace attention::bench {
 
-/// Holds outputs of one problem against the float64 reference, with the tolerance of reference::expect().
+/// Holds outputs of one problem against the float64 reference, with what reference::expect() allows.
 ///
 /// Every element of a small problem is compared. Of a large one, whose reference would take minutes, every
 /// element must be finite (outputs are poisoned with NaN before a call, so one that nobody wrote shows), and
@@ -28,20 +28,18 @@ class Verifier {
   Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole = kLargestWhole);
 
   /// One line that says what is wrong with an output, or nothing.
-  std::optional<std::string> complaint(std::span<const half> o, double error_factor) const;
+  std::optional<std::string> complaint(std::span<const half> o, double extra_error) const;
 
  private:
   struct Sample {
     std::size_t first_element;  // of the output
     std::string where;
-    reference::Expected expected;
+    Expected expected;
   };
 
   void add_sample(const Problem& problem, const Inputs& inputs, int head, int first_row, int rows);
 
-  int head_dim_;
   std::vector<Sample> samples_;
-  Tolerance tolerance_ = {};  // the largest of the samples'
 };
 
 }  // namespace attention::bench

@@ -12,6 +12,10 @@ std::size_t workspace_bytes(const Variant& variant, const Problem& problem) {
   return variant.workspace_bytes ? variant.workspace_bytes(problem) : 0;
 }
 
+double extra_error(const Variant& variant, const Problem& problem) {
+  return variant.extra_error ? variant.extra_error(problem) : 0;
+}
+
 Support check_support(const Variant& variant, const Problem& problem, const Device& device) {
   const Support own = variant.supports(problem, device);
   if (!own.ok) return own;

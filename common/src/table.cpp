@@ -42,7 +42,7 @@ void Table::print_row(const Row& row) {
   if (int(idea.size()) >= idea_width_) idea = idea.substr(0, std::size_t(idea_width_) - 4) + "...";
   std::printf("%-10.*s%-18.*s%-*s%9s%10s  %-11.*s", int(row.stage.size()), row.stage.data(),
               int(row.variant.size()), row.variant.data(), idea_width_, idea.c_str(),
-              scientific(row.error).c_str(), scientific(row.tolerance).c_str(), int(row.verdict.size()),
+              scientific(row.error).c_str(), scientific(row.allowed).c_str(), int(row.verdict.size()),
               row.verdict.data());
   if (columns_.timed) {
     char time[16] = "-", ratio[16] = "-";

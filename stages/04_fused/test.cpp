@@ -35,10 +35,10 @@ TEST_CASE("every shape of block that `fitted` chooses is right") {
         masked.causal = causal;
         const Problem problem(masked);
         const Inputs inputs = make_inputs(problem, Distribution::normal, 40 + head_dim);
-        const reference::Expected expected = reference::expect(problem, inputs);
+        const Expected expected = reference::expect(problem, inputs);
         Session session(problem, inputs);
         const Comparison comparison =
-            compare(session.run(this_stage().default_variant()).o, expected.o, expected.tolerance);
+            compare(session.run(this_stage().default_variant()).o, expected);
         INFO(describe(problem) << ": " << comparison.message);
         CHECK(comparison.ok);
       }
@@ -58,10 +58,10 @@ TEST_CASE("a maximum that grows in small steps, and in one large one, is followe
     }
     for (int key = 0; key < problem.seq_kv; ++key)
       inputs.k[key * problem.head_dim] = __float2half(rise * key);
-    const reference::Expected expected = reference::expect(problem, inputs);
+    const Expected expected = reference::expect(problem, inputs);
     Session session(problem, inputs);
     for (const Variant& variant : this_stage().variants) {
-      const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+      const Comparison comparison = compare(session.run(variant).o, expected);
       INFO(variant.name << ", rise " << rise << ": " << comparison.message);
       CHECK(comparison.ok);
     }

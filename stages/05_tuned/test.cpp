@@ -30,9 +30,9 @@ const Variant& variant_named(std::string_view name) {
 void require_right(const Variant& variant, const Shape& shape, std::uint64_t seed) {
   const Problem problem(shape);
   const Inputs inputs = make_inputs(problem, Distribution::normal, seed);
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
-  const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+  const Comparison comparison = compare(session.run(variant).o, expected);
   INFO(variant.name << " on " << describe(problem) << ": " << comparison.message);
   CHECK(comparison.ok);
 }
@@ -94,11 +94,11 @@ TEST_CASE("a maximum of the first keys that later ones surpass, by little and by
           inputs.k[i] = __float2half(growth * __half2float(inputs.k[i]));
         }
       }
-      const reference::Expected expected = reference::expect(problem, inputs);
+      const Expected expected = reference::expect(problem, inputs);
       Session session(problem, inputs);
       for (const Variant& variant : this_stage().variants) {
         if (!check_support(variant, problem, current_device()).ok) continue;
-        const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+        const Comparison comparison = compare(session.run(variant).o, expected);
         INFO(variant.name << " on " << describe(problem) << ", grown by " << growth << " from key "
                           << first_grown << ": " << comparison.message);
         CHECK(comparison.ok);

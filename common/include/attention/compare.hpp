@@ -5,35 +5,47 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace attention {
 
-/// How far an output may be from the float64 reference. Both bounds hold at once.
-struct Tolerance {
-  double max_abs_error;   ///< largest |got - want| of any element
-  double relative_error;  ///< ||got - want|| / ||want||, Frobenius, over the elements where both are finite
+/// The right output of a problem, and how far from it each element and each row may be. All vectors are on the
+/// host; a row is the head_dim elements of one query.
+struct Expected {
+  std::vector<double> o;       ///< [rows, head_dim], float64
+  std::vector<float> scale;    ///< [rows, head_dim], sum over keys of p * |v|: what rounding errors grow with
+  std::vector<float> allowed;  ///< [rows, head_dim], the largest |got - o|
+  std::vector<float> allowed_norm;          ///< [rows], the largest ||got - o|| of a row (Euclidean)
+  std::vector<unsigned char> tainted_rows;  ///< [rows], 1 where inputs of the row's head are NaN or infinite
+  std::size_t head_dim = 0;
 };
 
-/// The outcome of a comparison. NaN in either error never passes.
+/// The outcome of a comparison.
 struct Comparison {
-  double max_abs_error = 0;   ///< NaN or Inf where an element is non-finite and should not be, or the reverse
-  double relative_error = 0;  ///< likewise; where `want` is all zero: 0 if `got` is too, else Inf
+  double error =
+      0;  ///< |got - want| of the element that comes nearest to, or goes furthest past, its allowance
+  double allowed = 0;      ///< of that element
+  double row_error = 0;    ///< ||got - want|| of the row that comes nearest to its allowance, likewise
+  double row_allowed = 0;  ///< of that row
   std::size_t worst_index =
-      0;  ///< element with the largest error, or the first that is non-finite and should not be
-  std::size_t wrong_elements =
-      0;  ///< beyond the tolerance, or non-finite where the reference is not (or the reverse)
+      0;  ///< that element, or the first that is of another kind (NaN for a number, say)
+  std::size_t wrong_elements = 0;  ///< past their allowance, or of another kind than the reference's
+  std::size_t wrong_rows = 0;      ///< past their allowance
+  std::size_t compared = 0;        ///< elements of which both the reference and the output are finite
   bool ok = false;
   std::string message;  ///< one line for people when not ok: where, what was got, what is right
 };
 
-/// Compares an output with the reference, element by element.
+/// Compares an output with the reference, element by element and row by row. Each is held against an allowance
+/// of its own, so that large values in one head, row or column hide nothing in another.
 ///
-/// A non-finite reference element wants a non-finite one. `may_be_non_finite`, where not empty, has one flag
-/// a row of `row_length` elements: set for rows whose head has NaN or Inf among its inputs, where a finite
-/// reference element also accepts a non-finite one (0 * NaN of a masked key is NaN in a tiled kernel).
-/// @throws std::logic_error where the sizes differ, there is nothing to compare, or the flags do not fit the
-/// rows.
-Comparison compare(std::span<const half> got, std::span<const double> want, const Tolerance& tolerance,
-                   std::span<const unsigned char> may_be_non_finite = {}, std::size_t row_length = 1);
+/// Where the reference is NaN, +infinity or -infinity, the output must be the same. Only in a tainted row may
+/// the output be non-finite where the reference is finite, or NaN where it is infinite: a tiled kernel computes
+/// 0 * NaN, or 0 * infinity, for a key that is masked. Where nothing was left to compare, as with inputs that
+/// are all NaN, `compared` is 0.
+///
+/// @param extra_error allowed on top, as a share of Expected::scale; of a variant that trades accuracy away
+/// @throws std::logic_error where the sizes do not fit together, or there is nothing at all.
+Comparison compare(std::span<const half> got, const Expected& expected, double extra_error = 0);
 
 }  // namespace attention
