@@ -29,10 +29,6 @@ std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs);
 /// computes 0 * NaN for a masked key. A row of Q never reaches another row's output.
 std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& inputs);
 
-/// Half a unit in the last place of a half, as a share of its value: what rounding to half may change.
-inline constexpr double kHalfRounding = 0x1p-11;
-/// The smallest number of FP16, a subnormal: what rounding twice may change at the least.
-inline constexpr double kHalfSmallest = 0x1p-24;
 /// The error of the FP16 version counts up to this share of the scale. Beyond it FP16 itself fails, and twice
 /// its error would admit anything: with scores in the thousands, rounding them to half changes probabilities by
 /// factors, yet a kernel with float scores is right to three digits.

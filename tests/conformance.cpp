@@ -40,7 +40,7 @@ int for_each_variant(const Problem& problem, const Test& test) {
 
 void require_right(const Variant& variant, Session& session, const Expected& expected) {
   const Outcome outcome = session.run(variant);
-  const Comparison comparison = compare(outcome.o, expected, extra_error(variant, session.problem()));
+  const Comparison comparison = compare(outcome.o, expected, extra_roundings(variant, session.problem()));
   INFO(comparison.message);
   REQUIRE(comparison.ok);
   for (const std::string& damage : outcome.damage) FAIL(damage);

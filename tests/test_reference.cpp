@@ -412,7 +412,7 @@ TEST_CASE("What is allowed grows with the error of FP16, element by element and 
       squares += error * error;
     }
     // Of so few keys with such small scores, the other terms are a few roundings of the scale.
-    const double u = reference::kHalfRounding;
+    const double u = kHalfRounding;
     for (int d = 0; d < 32; ++d) {
       const int i = row * 32 + d;
       CHECK(expected.allowed[i] >= (2 * largest + 2.9 * u) * expected.scale[i]);

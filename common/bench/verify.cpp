@@ -58,7 +58,7 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
                       reference::expect(rows_only, parts)});
 }
 
-std::optional<std::string> Verifier::complaint(std::span<const half> o, double extra_error) const {
+std::optional<std::string> Verifier::complaint(std::span<const half> o, double extra_roundings) const {
   // Of a half, every exponent bit set means infinite or NaN.
   const auto not_finite = std::find_if(
       o.begin(), o.end(), [](half value) { return (__half_as_ushort(value) & 0x7c00) == 0x7c00; });
@@ -68,7 +68,7 @@ std::optional<std::string> Verifier::complaint(std::span<const half> o, double e
   }
   for (const Sample& sample : samples_) {
     const Comparison comparison =
-        compare(o.subspan(sample.first_element, sample.expected.o.size()), sample.expected, extra_error);
+        compare(o.subspan(sample.first_element, sample.expected.o.size()), sample.expected, extra_roundings);
     if (!comparison.ok) return sample.where + comparison.message;
   }
   return {};

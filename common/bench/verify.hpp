@@ -28,7 +28,7 @@ class Verifier {
   Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole = kLargestWhole);
 
   /// One line that says what is wrong with an output, or nothing.
-  std::optional<std::string> complaint(std::span<const half> o, double extra_error) const;
+  std::optional<std::string> complaint(std::span<const half> o, double extra_roundings) const;
 
  private:
   struct Sample {

@@ -43,7 +43,7 @@ double share(double error, double allowed) {
 
 }  // namespace
 
-Comparison compare(std::span<const half> got, const Expected& expected, double extra_error) {
+Comparison compare(std::span<const half> got, const Expected& expected, double extra_roundings) {
   check_sizes(got, expected);
   Comparison result;
   bool kind_differs = false;
@@ -66,7 +66,8 @@ Comparison compare(std::span<const half> got, const Expected& expected, double e
 
       ++result.compared;
       const double error = std::abs(value - want);
-      const double allowed = expected.allowed[i] + extra_error * expected.scale[i];
+      const double allowed =
+          expected.allowed[i] + extra_roundings * (kHalfRounding * expected.scale[i] + kHalfSmallest / 2);
       error_squares += error * error;
       scale_squares += double(expected.scale[i]) * expected.scale[i];
       if (share(error, allowed) > 1) ++result.wrong_elements;
@@ -78,7 +79,9 @@ Comparison compare(std::span<const half> got, const Expected& expected, double e
       }
     }
     const double error = std::sqrt(error_squares);
-    const double allowed = expected.allowed_norm[row] + extra_error * std::sqrt(scale_squares);
+    const double allowed = expected.allowed_norm[row] +
+                           extra_roundings * (kHalfRounding * std::sqrt(scale_squares) +
+                                              kHalfSmallest / 2 * std::sqrt(double(expected.head_dim)));
     if (share(error, allowed) > 1) ++result.wrong_rows;
     if (share(error, allowed) > largest_row_share) {
       largest_row_share = share(error, allowed);

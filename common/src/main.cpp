@@ -156,7 +156,7 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
   try {
     Outcome outcome = session.run(variant);
     if (expected) {
-      row.comparison = compare(outcome.o, *expected, extra_error(variant, session.problem()));
+      row.comparison = compare(outcome.o, *expected, extra_roundings(variant, session.problem()));
       if (!row.comparison->ok) row.complaints.push_back(row.comparison->message);
       row.verdict = row.comparison->compared > 0 ? Row::Verdict::right : Row::Verdict::nothing_compared;
     }
@@ -244,7 +244,7 @@ ExitCode run(int argc, char** argv) {
   check_any_support(selected, problem, device);
   check_host_memory(problem);
   const Inputs inputs =
-      files ? std::move(files->inputs) : make_inputs(problem, Distribution::normal, options.seed);
+      files ? std::move(files->inputs) : make_inputs(problem, options.inputs, options.seed);
 
   std::cout << describe(problem) << " on " << device.name
             << (device.emulated ? " (it checks; it does not time)" : "") << "\n\n";

@@ -12,8 +12,8 @@ std::size_t workspace_bytes(const Variant& variant, const Problem& problem) {
   return variant.workspace_bytes ? variant.workspace_bytes(problem) : 0;
 }
 
-double extra_error(const Variant& variant, const Problem& problem) {
-  return variant.extra_error ? variant.extra_error(problem) : 0;
+double extra_roundings(const Variant& variant, const Problem& problem) {
+  return variant.extra_roundings ? variant.extra_roundings(problem) : 0;
 }
 
 Support check_support(const Variant& variant, const Problem& problem, const Device& device) {

@@ -9,6 +9,11 @@
 
 namespace attention {
 
+/// Half a unit in the last place of a half, as a share of its value: what rounding to half may change.
+inline constexpr double kHalfRounding = 0x1p-11;
+/// The smallest number of FP16, a subnormal. Rounding changes half of it at the least.
+inline constexpr double kHalfSmallest = 0x1p-24;
+
 /// The right output of a problem, and how far from it each element and each row may be. All vectors are on the
 /// host; a row is the head_dim elements of one query.
 struct Expected {
@@ -44,8 +49,9 @@ struct Comparison {
 /// 0 * NaN, or 0 * infinity, for a key that is masked. Where nothing was left to compare, as with inputs that
 /// are all NaN, `compared` is 0.
 ///
-/// @param extra_error allowed on top, as a share of Expected::scale; of a variant that trades accuracy away
+/// @param extra_roundings how often more than usual a sum is rounded to half (Variant::extra_roundings); each
+///   allows half a unit in the last place of Expected::scale more
 /// @throws std::logic_error where the sizes do not fit together, or there is nothing at all.
-Comparison compare(std::span<const half> got, const Expected& expected, double extra_error = 0);
+Comparison compare(std::span<const half> got, const Expected& expected, double extra_roundings = 0);
 
 }  // namespace attention

@@ -38,7 +38,7 @@ using LaunchFunction = cudaError_t(const Problem& problem, const Tensors& tensor
                                    cudaStream_t stream);
 using SupportsFunction = Support(const Problem& problem, const Device& device);
 using WorkspaceFunction = std::size_t(const Problem& problem);
-using ExtraErrorFunction = double(const Problem& problem);
+using ExtraRoundingsFunction = double(const Problem& problem);
 
 /// State of the whole device that a variant wants while it is in use, such as a part of L2 set aside: set
 /// before its first call, outside any capture, and put back after its last.
@@ -56,9 +56,9 @@ struct Variant {
   LaunchFunction* launch;
   SupportsFunction* supports;
   WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given
-  /// For an idea that costs accuracy: what it may be off by beyond the usual, as a share of Expected::scale
-  /// (compare.hpp). The stage's README says why.
-  ExtraErrorFunction* extra_error = nullptr;
+  /// For an idea that costs accuracy: how often more than usual a sum of it is rounded to half (compare.hpp).
+  /// The stage's README says why.
+  ExtraRoundingsFunction* extra_roundings = nullptr;
   SetUpFunction* set_up = nullptr;
   TearDownFunction* tear_down = nullptr;
 };
@@ -71,8 +71,8 @@ struct Stage {
   const Variant& default_variant() const { return variants.back(); }
 };
 
-/// What `variant` may be off by beyond the usual, as a share of Expected::scale; 0 for most.
-double extra_error(const Variant& variant, const Problem& problem);
+/// How often more than usual `variant` rounds a sum to half; 0 for most.
+double extra_roundings(const Variant& variant, const Problem& problem);
 
 /// Device memory that `variant` needs beside the tensors, in bytes.
 std::size_t workspace_bytes(const Variant& variant, const Problem& problem);
