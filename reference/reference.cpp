@@ -10,13 +10,12 @@
 #include <limits>
 #include <mutex>
 #include <stdexcept>
-#include <string>
 #include <thread>
 
 namespace attention::reference {
 namespace {
 
-// The formula is written once, in HeadAttention, for these two ways of rounding.
+// The formula is written once, below, for two ways of rounding.
 
 struct Float64 {
   using Real = double;
@@ -32,13 +31,11 @@ struct Fp16 {
   static half output(float value) { return __float2half(value); }
 };
 
-/// Query rows that a thread takes at a time: few enough to keep all threads busy, enough to repay converting
-/// K and V.
+/// Query rows that one thread takes at a time: few enough to spread, enough to pay for converting K and V.
 constexpr int kRowsPerTask = 64;
 
-/// Calls worker(task) for every task in [0, tasks) on up to `threads` threads, each with a worker =
-/// make_worker() of its own. Every thread takes the next task when it is done with one. Rethrows the first
-/// exception of a worker.
+/// Calls work(worker, task) for every task in [0, tasks), each worker on a thread of its own. Tasks are
+/// handed out in order. The first exception of a worker is thrown again here.
 template <typename MakeWorker>
 void parallel_for(std::size_t tasks, unsigned threads, MakeWorker make_worker) {
   std::atomic<std::size_t> next = 0;
@@ -73,11 +70,13 @@ class HeadAttention {
         inputs_(inputs),
         k_transposed_(std::size_t(problem.head_dim) * problem.seq_kv),
         v_(k_transposed_.size()),
+        k_norm_(problem.seq_kv),
+        v_norm_(problem.seq_kv),
         scores_(problem.seq_kv),
-        sums_(problem.head_dim) {}
+        sums_(problem.head_dim),
+        scratch_{std::vector<double>(problem.head_dim), std::vector<double>(problem.head_dim)} {}
 
-  /// Converts K and V of key/value head `kv_head`, counted
-  /// over the whole batch, unless they are loaded already.
+  /// Loads key/value head `kv_head`, counted over the whole batch, unless it is there already.
   void load(std::size_t kv_head) {
     if (kv_head == kv_head_) return;
     kv_head_ = kv_head;
@@ -86,21 +85,72 @@ class HeadAttention {
     const half* const k = inputs_.k.data() + kv_head * seq_kv * head_dim;
     const half* const v = inputs_.v.data() + kv_head * seq_kv * head_dim;
     for (std::size_t j = 0; j < seq_kv; ++j) {
+      double k_squares = 0, v_squares = 0;
       for (std::size_t d = 0; d < head_dim; ++d) {
-        k_transposed_[d * seq_kv + j] = __half2float(k[j * head_dim + d]);
-        v_[j * head_dim + d] = __half2float(v[j * head_dim + d]);
+        const float k_jd = __half2float(k[j * head_dim + d]), v_jd = __half2float(v[j * head_dim + d]);
+        k_transposed_[d * seq_kv + j] = k_jd;
+        v_[j * head_dim + d] = v_jd;
+        k_squares += double(k_jd) * k_jd;
+        v_squares += double(v_jd) * v_jd;
       }
+      k_norm_[j] = std::sqrt(k_squares);
+      v_norm_[j] = std::sqrt(v_squares);
     }
   }
 
-  /// Computes row i of a query head: `q` and `o` are that row's head_dim elements.
-  void row(int i, const half* q, Output* o) {
+  /// Row i of a query head: q and o are that row's head_dim elements.
+  void row(int i, const half* q, Output* o) { probabilities_and_output(i, q, o); }
+
+  /// The same, and what rounding does to the row: the scale of each element and what it is allowed (without the
+  /// share of the FP16 version), and the norm that the row is allowed.
+  void row(int i, const half* q, Output* o, float* scale, float* allowed, float* allowed_norm) {
+    const int visible = probabilities_and_output(i, q, o);
+    const int head_dim = problem_.head_dim;
+    double q_squares = 0;
+    for (int d = 0; d < head_dim; ++d) q_squares += double(__half2float(q[d])) * __half2float(q[d]);
+    const double score_rounding = std::abs(double(problem_.scale)) * kScoreRounding * std::sqrt(q_squares);
+
+    std::vector<double>& scales = scratch_[0];
+    std::vector<double>& of_scores = scratch_[1];
+    std::fill(scales.begin(), scales.end(), 0.);
+    std::fill(of_scores.begin(), of_scores.end(), 0.);
+    double b_squares = 0;
+    for (int j = 0; j < visible; ++j) {
+      const double p = scores_[j];  // probabilities by now
+      if (p == 0) continue;         // also where a key is infinite, and 0 * infinity would be NaN
+      const double rounding = p * score_rounding * k_norm_[j];
+      const Real* const v_j = v_.data() + std::size_t(j) * head_dim;
+      for (int d = 0; d < head_dim; ++d) {
+        scales[d] += p * std::abs(v_j[d]);
+        of_scores[d] += rounding * std::abs(v_j[d] - o[d]);
+      }
+      b_squares += p * p * v_norm_[j] * v_norm_[j];
+    }
+    double o_squares = 0, scale_squares = 0, of_scores_squares = 0;
+    for (int d = 0; d < head_dim; ++d) {
+      scale[d] = float(scales[d]);
+      allowed[d] = float(3 * kHalfRounding * scales[d] + of_scores[d] + 2 * kHalfSmallest);
+      if (!std::isfinite(double(o[d]))) continue;
+      o_squares += double(o[d]) * o[d];
+      scale_squares += scales[d] * scales[d];
+      of_scores_squares += of_scores[d] * of_scores[d];
+    }
+    // V that is not finite in some column leaves the others to be compared.
+    if (!std::isfinite(b_squares)) b_squares = scale_squares;
+    *allowed_norm = float(
+        kHalfRounding * (2 * std::sqrt(o_squares) + std::sqrt(b_squares) + std::sqrt(scale_squares) / 4) +
+        std::sqrt(of_scores_squares) + 2 * kHalfSmallest * std::sqrt(double(head_dim)));
+  }
+
+ private:
+  /// Leaves the probabilities in scores_; returns how many keys the row sees.
+  int probabilities_and_output(int i, const half* q, Output* o) {
     const int head_dim = problem_.head_dim;
     const int seq_kv = problem_.seq_kv;
     const int visible = problem_.causal ? std::clamp(i + 1 + seq_kv - problem_.seq_q, 0, seq_kv) : seq_kv;
 
-    // The inner loops of both products run along contiguous memory and over independent sums, so that the
-    // compiler can vectorise them without reordering any sum.
+    // Both products run along contiguous memory in the inner loop, with independent sums, so that compilers
+    // vectorise them without reordering any sum.
     std::fill_n(scores_.begin(), visible, Real(0));
     for (int d = 0; d < head_dim; ++d) {
       const Real q_d = __half2float(q[d]);
@@ -113,7 +163,7 @@ class HeadAttention {
       scores_[j] = Rounding::round(Real(problem_.scale) * scores_[j]);
       m_i = std::max(m_i, scores_[j]);
     }
-    Real l_i = 0;  // a NaN in any score makes l_i NaN, and with it the whole row
+    Real l_i = 0;  // NaN in any score makes it NaN, and with it the row
     for (int j = 0; j < visible; ++j) {
       scores_[j] = std::exp(scores_[j] - m_i);
       l_i += scores_[j];
@@ -121,40 +171,41 @@ class HeadAttention {
 
     std::fill(sums_.begin(), sums_.end(), Real(0));
     for (int j = 0; j < visible; ++j) {
-      const Real p = Rounding::round(scores_[j] / l_i);
+      const Real p = scores_[j] = Rounding::round(scores_[j] / l_i);
       const Real* const v_j = v_.data() + std::size_t(j) * head_dim;
       for (int d = 0; d < head_dim; ++d) sums_[d] += p * v_j[d];
     }
     std::transform(sums_.begin(), sums_.end(), o, Rounding::output);
+    return visible;
   }
 
- private:
   const Problem& problem_;
   const Inputs& inputs_;
   std::size_t kv_head_ = std::numeric_limits<std::size_t>::max();
   std::vector<Real> k_transposed_;  // [head_dim, seq_kv]
   std::vector<Real> v_;             // [seq_kv, head_dim]
+  std::vector<double> k_norm_;      // [seq_kv], |k|
+  std::vector<double> v_norm_;      // [seq_kv], |v|
   std::vector<Real> scores_;        // [seq_kv], then probabilities
   std::vector<Real> sums_;          // [head_dim]
+  std::vector<double> scratch_[2];  // [head_dim] each
 };
 
 void check_sizes(const Problem& problem, const Inputs& inputs) {
   const std::size_t q = problem.q_elements();
   const std::size_t kv = problem.kv_elements();
   if (inputs.q.size() != q || inputs.k.size() != kv || inputs.v.size() != kv) {
-    throw std::logic_error(fmt::format("reference: Q, K and V have {}, {} and {} elements for {}",
-                                       inputs.q.size(), inputs.k.size(), inputs.v.size(), describe(problem)));
+    throw std::logic_error(fmt::format("reference: Q, K, V of {}, {}, {} elements for {}", inputs.q.size(),
+                                       inputs.k.size(), inputs.v.size(), describe(problem)));
   }
 }
 
-template <typename Rounding>
-std::vector<typename Rounding::Output> compute(const Problem& problem, const Inputs& inputs,
-                                               unsigned threads) {
+/// Calls of_row(head, row) for every query row of the problem, counted over batch and heads, on several threads;
+/// `head` is a HeadAttention with the row's key/value head loaded.
+template <typename Rounding, typename OfRow>
+void for_each_row(const Problem& problem, const Inputs& inputs, unsigned threads, const OfRow& of_row) {
   check_sizes(problem, inputs);
-  std::vector<typename Rounding::Output> o(problem.q_elements());
-
-  // The query heads of one key/value head are adjacent in
-  // memory: group * seq_q rows that read the same K and V.
+  // The query heads of one key/value head lie side by side: group * seq_q rows that read the same K and V.
   const std::size_t group_rows = std::size_t(problem.heads / problem.kv_heads) * problem.seq_q;
   const std::size_t group_tasks = (group_rows + kRowsPerTask - 1) / kRowsPerTask;
   const std::size_t kv_heads = std::size_t(problem.batch) * problem.kv_heads;
@@ -164,11 +215,18 @@ std::vector<typename Rounding::Output> compute(const Problem& problem, const Inp
       head.load(kv_head);
       const std::size_t first = task % group_tasks * kRowsPerTask;
       const std::size_t last = std::min(first + kRowsPerTask, group_rows);
-      for (std::size_t row = first; row < last; ++row) {
-        const std::size_t offset = (kv_head * group_rows + row) * problem.head_dim;
-        head.row(int(row % problem.seq_q), inputs.q.data() + offset, o.data() + offset);
-      }
+      for (std::size_t row = first; row < last; ++row) of_row(head, kv_head * group_rows + row);
     };
+  });
+}
+
+template <typename Rounding>
+std::vector<typename Rounding::Output> compute(const Problem& problem, const Inputs& inputs,
+                                               unsigned threads) {
+  std::vector<typename Rounding::Output> o(problem.q_elements());
+  for_each_row<Rounding>(problem, inputs, threads, [&](HeadAttention<Rounding>& head, std::size_t row) {
+    const std::size_t offset = row * problem.head_dim;
+    head.row(int(row % problem.seq_q), inputs.q.data() + offset, o.data() + offset);
   });
   return o;
 }
@@ -177,31 +235,30 @@ bool is_finite(half value) {
   return std::isfinite(__half2float(value));
 }
 
-Tolerance tolerance_of(const Problem& problem, const Inputs& inputs, const std::vector<double>& want,
-                       const std::vector<unsigned char>& tainted) {
-  const std::vector<half> fp16 = compute<Fp16>(problem, inputs, all_cores());
-  double largest_error = 0;
-  double error_squares = 0;
-  double want_squares = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    const double value = __half2float(fp16[i]);
-    const bool tainted_row = tainted[i / problem.head_dim] != 0;
-    if (!std::isfinite(want[i]) || (tainted_row && !std::isfinite(value))) continue;
-    // Infinite where half precision overflowed: then the caps below decide.
-    const double error =
-        std::isfinite(value) ? std::abs(value - want[i]) : std::numeric_limits<double>::infinity();
-    largest_error = std::max(largest_error, error);
-    error_squares += error * error;
-    want_squares += want[i] * want[i];
+/// Adds what the error of the FP16 version allows.
+void allow_errors_of_fp16(const std::vector<half>& fp16, Expected& expected) {
+  const std::size_t head_dim = expected.head_dim;
+  for (std::size_t row = 0; row < expected.allowed_norm.size(); ++row) {
+    double largest = 0;  // as a share of the scale
+    double error_squares = 0, scale_squares = 0;
+    for (std::size_t i = row * head_dim; i < (row + 1) * head_dim; ++i) {
+      const double value = __half2float(fp16[i]), scale = expected.scale[i];
+      if (!std::isfinite(expected.o[i])) continue;
+      if (expected.tainted_rows[row] != 0 && !std::isfinite(value)) continue;
+      scale_squares += scale * scale;
+      // Infinite where half precision overflowed: the largest share decides.
+      const double error =
+          std::isfinite(value) ? std::abs(value - expected.o[i]) : std::numeric_limits<double>::infinity();
+      error_squares += error * error;
+      if (scale > 0) largest = std::max(largest, (error - kHalfSmallest) / scale);
+    }
+    largest = std::min(largest, kLargestRelativeError);
+    for (std::size_t i = row * head_dim; i < (row + 1) * head_dim; ++i) {
+      expected.allowed[i] += float(2 * largest * expected.scale[i]);
+    }
+    expected.allowed_norm[row] +=
+        float(2 * std::min(std::sqrt(error_squares), kLargestRelativeError * std::sqrt(scale_squares)));
   }
-  double largest_v = 0;
-  for (const half v : inputs.v) {
-    if (is_finite(v)) largest_v = std::max(largest_v, std::abs(double(__half2float(v))));
-  }
-  const double relative_error = error_squares == 0 ? 0 : std::sqrt(error_squares / want_squares);
-  return {std::max(kToleranceFloor,
-                   std::min(2 * largest_error + kToleranceFloor, kLargestAbsToleranceOfV * largest_v)),
-          std::min(2 * relative_error + kToleranceFloor, kLargestRelativeTolerance)};
 }
 
 }  // namespace
@@ -238,10 +295,20 @@ std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& in
 }
 
 Expected expect(const Problem& problem, const Inputs& inputs) {
-  Expected expected;
-  expected.o = attention(problem, inputs);
-  expected.tainted_rows = tainted_rows(problem, inputs);
-  expected.tolerance = tolerance_of(problem, inputs, expected.o, expected.tainted_rows);
+  const std::size_t elements = problem.q_elements(), rows = elements / problem.head_dim;
+  Expected expected = {.o = std::vector<double>(elements),
+                       .scale = std::vector<float>(elements),
+                       .allowed = std::vector<float>(elements),
+                       .allowed_norm = std::vector<float>(rows),
+                       .tainted_rows = tainted_rows(problem, inputs),
+                       .head_dim = std::size_t(problem.head_dim)};
+  for_each_row<Float64>(problem, inputs, all_cores(), [&](HeadAttention<Float64>& head, std::size_t row) {
+    const std::size_t offset = row * problem.head_dim;
+    head.row(int(row % problem.seq_q), inputs.q.data() + offset, expected.o.data() + offset,
+             expected.scale.data() + offset, expected.allowed.data() + offset,
+             expected.allowed_norm.data() + row);
+  });
+  allow_errors_of_fp16(compute<Fp16>(problem, inputs, all_cores()), expected);
   return expected;
 }
 

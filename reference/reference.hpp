@@ -23,17 +23,10 @@ std::vector<double> attention(const Problem& problem, const Inputs& inputs, unsi
 
 /// The same, unfused, as a careful FP16 implementation computes it: products
 /// accumulated in float, scaled scores rounded to half, softmax in float, probabilities
-/// rounded to half, output rounded to half. Its error sets the tolerance, as in
+/// rounded to half, output rounded to half. Its error sets what is allowed, as in
 /// flash-attention's own tests (Dao-AILab/flash-attention, tests/test_flash_attn.py).
 /// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<half> attention_fp16(const Problem& problem, const Inputs& inputs);
-
-/// Everything that a check of one problem needs, computed once for all variants.
-struct Expected {
-  std::vector<double> o;                    ///< [batch, heads, seq_q, head_dim]
-  Tolerance tolerance;                      ///< for variants whose error_factor is 1
-  std::vector<unsigned char> tainted_rows;  ///< [batch, heads, seq_q]: see tainted_rows()
-};
 
 /// One flag per query row, [batch, heads, seq_q]: set where the row's own query, or any key or value of its
 /// head, masked or not, has NaN or Inf. Only these rows may be non-finite where the reference is finite: a
@@ -41,19 +34,30 @@ struct Expected {
 /// @throws std::logic_error where the inputs do not have the problem's shape.
 std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& inputs);
 
-/// Bounds of the tolerance. The floor admits outputs that round to nothing in half. The caps are for inputs
-/// on which FP16 itself fails, where twice its error would admit anything: when scores are in the thousands,
-/// rounding them to half changes probabilities by factors, yet a kernel that keeps scores in float is right
-/// to three digits.
-inline constexpr double kToleranceFloor = 1e-5;
-inline constexpr double kLargestAbsToleranceOfV = 1e-2;  ///< times the largest finite |v|
-inline constexpr double kLargestRelativeTolerance = 1e-2;
+/// The error of the FP16 version counts up to this share of the scale. Beyond it FP16 itself fails, and twice
+/// its error would admit anything: with scores in the thousands, rounding them to half changes probabilities by
+/// factors, yet a kernel with float scores is right to three digits.
+inline constexpr double kLargestRelativeError = 5e-3;
+/// Rounding of a score that is summed in float, as a share of |q| |k|: 2^-24 for each of 16 partial sums.
+inline constexpr double kScoreRounding = 16 * 0x1p-24;
 
-/// Reference, tolerance and flags of one problem. The tolerance is twice the error of attention_fp16()
-/// against attention(), plus 1e-5, both absolute and relative (Frobenius norm), after
-/// Dao-AILab/flash-attention, tests/test_flash_attn.py. Where attention_fp16() is that far off, or not finite
-/// without cause, the caps above hold instead.
-/// @throws std::logic_error where the inputs do not have the problem's shape.
+/// Everything that a check of one problem needs, computed once for all variants: the float64 output, and for
+/// each element and row what it may be off by.
+///
+/// With u = kHalfRounding and A = sum over keys of p |v| (the scale of the element), an element may be off by
+///
+///   A (2 r + 3 u) + S + 2 kHalfSmallest
+///
+/// where r is the largest error of attention_fp16 in that row, as a share of A, after flash-attention's own
+/// tests (tests/test_flash_attn.py: twice the error of FP16). 3 u A admits what any FP16 kernel does: P rounded
+/// to half, partial results rounded to half, the output rounded to half. S = sum over keys of p d |v - o| is
+/// what rounding of float scores does, each by d = scale kScoreRounding |q| |k|. A row may be off, in norm, by
+///
+///   2 |error of attention_fp16| + u (2 |o| + B + |A| / 4) + |S| + 2 kHalfSmallest sqrt(head_dim)
+///
+/// with B^2 = sum over keys of p^2 |v|^2: rounding errors of many keys are independent, so they add up as
+/// squares do. That catches what is spread thinly, such as a wrong scale.
+/// @throws std::logic_error where the inputs are not of the problem's shape.
 Expected expect(const Problem& problem, const Inputs& inputs);
 
 }  // namespace attention::reference

@@ -85,12 +85,9 @@ class VariantTests {
   std::set<std::string_view> ran_;
 };
 
-void require_output_right(const Variant& variant, Session& session, const reference::Expected& expected) {
+void require_output_right(const Variant& variant, Session& session, const Expected& expected) {
   const Outcome outcome = session.run(variant);
-  const Tolerance tolerance = {expected.tolerance.max_abs_error * variant.error_factor,
-                               expected.tolerance.relative_error * variant.error_factor};
-  const Comparison comparison = compare(outcome.o, expected.o, tolerance, expected.tainted_rows,
-                                        std::size_t(session.problem().head_dim));
+  const Comparison comparison = compare(outcome.o, expected, extra_roundings(variant, session.problem()));
   INFO(comparison.message);
   REQUIRE(comparison.ok);
   for (const std::string& damage : outcome.damage) FAIL(damage);
@@ -99,7 +96,7 @@ void require_output_right(const Variant& variant, Session& session, const refere
 void VariantTests::require_right(const Shape& shape, Distribution distribution, std::uint64_t seed) {
   const Problem problem(shape);
   const Inputs inputs = make_inputs(problem, distribution, seed);
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
   INFO("distribution " << name(distribution) << ", seed " << seed);
   run(problem, [&](const Variant& variant) { require_output_right(variant, session, expected); });
@@ -215,7 +212,7 @@ TEST_CASE("NaN and Inf propagate as in the reference") {
     inputs.q[0 * q_head + 3 * 64 + 1] = nan;   // head 0: one row of Q
     inputs.k[1 * kv_head + 5 * 64 + 2] = nan;  // head 1: one key
     inputs.v[2 * kv_head + 7 * 64 + 3] = inf;  // head 2: one value; head 3 stays clean
-    const reference::Expected expected = reference::expect(problem, inputs);
+    const Expected expected = reference::expect(problem, inputs);
     Session session(problem, inputs);
     tests.run(problem, [&](const Variant& variant) { require_output_right(variant, session, expected); });
   }

@@ -334,7 +334,7 @@ void Bench::run_variant(benchmark::State& state, const Variant& variant, const P
     calls.push_back([&](cudaStream_t stream) { CUDA_CHECK(session.enqueue(variant, stream)); });
   }
   const auto right = [&](const std::vector<half>& o, const std::vector<std::string>& damage) {
-    const auto complaint = bed.verifier.complaint(o, variant.error_factor);
+    const auto complaint = bed.verifier.complaint(o, extra_roundings(variant, problem));
     if (!complaint && damage.empty()) return true;
     wrong(state, fmt::format("wrong result: {}", complaint ? *complaint : damage.front()));
     return false;

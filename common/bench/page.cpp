@@ -64,8 +64,8 @@ Json page_data_of_run(const Json& run, const std::string& file) {
       rows.push_back({{"stage", result.at("stage")},
                       {"variant", result.at("variant")},
                       {"verdict", result.at("verdict")},
-                      {"error", result.value("max_abs_error", Json())},
-                      {"tolerance", result.value("tolerance", Json())},
+                      {"error", result.value("error", Json())},
+                      {"allowed", result.value("allowed", Json())},
                       {"us", result.value("median_us", Json())},
                       {"counters", counters}});
     }

@@ -19,11 +19,9 @@ std::vector<half> part(const std::vector<half>& values, std::size_t first, std::
 
 }  // namespace
 
-Verifier::Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole)
-    : head_dim_(problem.head_dim) {
+Verifier::Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole) {
   if (problem.score_elements() * std::size_t(problem.head_dim) <= largest_whole) {
     samples_.push_back({0, "", reference::expect(problem, inputs)});
-    tolerance_ = samples_.front().expected.tolerance;
     return;
   }
   const int heads = problem.batch * problem.heads;
@@ -60,23 +58,18 @@ void Verifier::add_sample(const Problem& problem, const Inputs& inputs, int head
   samples_.push_back({q_start,
                       fmt::format("batch {}, head {}, rows from {}", batch, head % problem.heads, first_row),
                       reference::expect(rows_only, parts)});
-  const Tolerance& own = samples_.back().expected.tolerance;
-  tolerance_.max_abs_error = std::max(tolerance_.max_abs_error, own.max_abs_error);
-  tolerance_.relative_error = std::max(tolerance_.relative_error, own.relative_error);
 }
 
-std::optional<std::string> Verifier::complaint(std::span<const half> o, double error_factor) const {
+std::optional<std::string> Verifier::complaint(std::span<const half> o, double extra_roundings) const {
   // A half whose exponent bits are all set is infinite or NaN.
   const auto not_finite = std::find_if(
       o.begin(), o.end(), [](half value) { return (__half_as_ushort(value) & 0x7c00) == 0x7c00; });
   if (not_finite != o.end()) {
     return fmt::format("element {} of {} is not finite or was not written", not_finite - o.begin(), o.size());
   }
-  const Tolerance tolerance = {tolerance_.max_abs_error * error_factor,
-                               tolerance_.relative_error * error_factor};
   for (const Sample& sample : samples_) {
-    const Comparison comparison = compare(o.subspan(sample.first_element, sample.expected.o.size()),
-                                          sample.expected.o, tolerance, {}, std::size_t(head_dim_));
+    const Comparison comparison =
+        compare(o.subspan(sample.first_element, sample.expected.o.size()), sample.expected, extra_roundings);
     if (comparison.ok) continue;
     return sample.where.empty() ? comparison.message
                                 : fmt::format("{}: {}", sample.where, comparison.message);

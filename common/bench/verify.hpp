@@ -13,7 +13,8 @@
 
 namespace attention::bench {
 
-/// Compares outputs of one problem with the float64 reference, within the tolerance of reference::expect().
+/// Compares outputs of one problem with the float64 reference, each element and row within what
+/// reference::expect() allows it.
 ///
 /// Every element of a small problem is compared. The reference of a large problem would take minutes, so
 /// there we require that every element is finite (outputs are poisoned with NaN before a call, so an element
@@ -27,22 +28,19 @@ class Verifier {
   /// Computes the reference on the host. The inputs must be finite.
   Verifier(const Problem& problem, const Inputs& inputs, std::size_t largest_whole = kLargestWhole);
 
-  /// One line that says what is wrong with an output [batch, heads, seq_q, head_dim] on the host, or nothing.
-  /// `error_factor` multiplies the tolerance.
-  std::optional<std::string> complaint(std::span<const half> o, double error_factor) const;
+  /// One line that says what is wrong with an output, or nothing.
+  std::optional<std::string> complaint(std::span<const half> o, double extra_roundings) const;
 
  private:
   struct Sample {
     std::size_t first_element;  // of the output
     std::string where;          // in words; empty for a whole problem
-    reference::Expected expected;
+    Expected expected;
   };
 
   void add_sample(const Problem& problem, const Inputs& inputs, int head, int first_row, int rows);
 
-  int head_dim_;
   std::vector<Sample> samples_;
-  Tolerance tolerance_ = {};  // the largest of all samples
 };
 
 }  // namespace attention::bench

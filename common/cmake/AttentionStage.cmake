@@ -107,11 +107,19 @@ function(attention_every_stage target)
   endforeach()
 endfunction()
 
-# The program `ladder`, the shared main linked to every stage; and the test that steps between variants are small.
+# The program `ladder`, the shared main linked to every stage; `fuzz`, every variant on random problems; and the test
+# that steps between variants are small.
 function(attention_ladder)
   add_executable(ladder ${PROJECT_SOURCE_DIR}/common/src/main.cpp)
   target_link_libraries(ladder PRIVATE attention_runner)
   attention_every_stage(ladder)
+
+  add_executable(fuzz ${PROJECT_SOURCE_DIR}/common/src/fuzz.cpp)
+  target_link_libraries(fuzz PRIVATE attention_runner CLI11::CLI11 fmt::fmt)
+  attention_every_stage(fuzz)
+  # A fresh seed each time, in the output of the test.
+  add_test(NAME "fuzz.random problems" COMMAND fuzz --seconds 60)
+  set_tests_properties("fuzz.random problems" PROPERTIES LABELS fuzz SKIP_RETURN_CODE 3 TIMEOUT 300)
 
   add_executable(test_steps ${PROJECT_SOURCE_DIR}/tests/test_steps.cpp)
   target_link_libraries(test_steps PRIVATE attention_test_main)

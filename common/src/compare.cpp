@@ -9,84 +9,102 @@
 namespace attention {
 namespace {
 
-std::string place(std::size_t index, std::size_t row_length) {
-  if (row_length == 1) return fmt::format("element {}", index);
-  return fmt::format("element {} (row {}, column {})", index, index / row_length, index % row_length);
+void check_sizes(std::span<const half> got, const Expected& expected) {
+  const std::size_t elements = expected.o.size();
+  if (got.size() != elements) {
+    throw std::logic_error(
+        fmt::format("compare: {} elements against a reference of {}", got.size(), elements));
+  }
+  if (got.empty()) throw std::logic_error("compare: nothing to compare");
+  const std::size_t head_dim = expected.head_dim;
+  const std::size_t rows = head_dim == 0 ? 0 : elements / head_dim;
+  if (rows * head_dim != elements || expected.scale.size() != elements ||
+      expected.allowed.size() != elements || expected.allowed_norm.size() != rows ||
+      expected.tainted_rows.size() != rows) {
+    throw std::logic_error(
+        fmt::format("compare: allowances do not fit {} elements in rows of {}", elements, head_dim));
+  }
+}
+
+// Is an output right whose reference, or which itself, is not finite?
+bool right_kind(double got, double want, bool tainted) {
+  if (std::isfinite(want)) return std::isfinite(got) || tainted;
+  if (std::isnan(want)) return std::isnan(got);
+  return got == want || (tainted && std::isnan(got));
+}
+
+// How much of what it is allowed an error takes; more than 1 is wrong, and so is NaN, in either, which counts as
+// infinite.
+double share(double error, double allowed) {
+  if (error == 0 && allowed >= 0) return 0;
+  const double share = error / allowed;
+  return share >= 0 ? share : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace
 
-Comparison compare(std::span<const half> got, std::span<const double> want, const Tolerance& tolerance,
-                   std::span<const unsigned char> may_be_non_finite, std::size_t row_length) {
-  if (got.size() != want.size()) {
-    throw std::logic_error(
-        fmt::format("compare: {} elements against a reference of {}", got.size(), want.size()));
-  }
-  if (got.empty()) throw std::logic_error("compare: nothing to compare");
-  if (row_length == 0 || got.size() % row_length != 0 ||
-      (!may_be_non_finite.empty() && may_be_non_finite.size() != got.size() / row_length)) {
-    throw std::logic_error(fmt::format("compare: {} row flags for {} elements in rows of {}",
-                                       may_be_non_finite.size(), got.size(), row_length));
-  }
-
+Comparison compare(std::span<const half> got, const Expected& expected, double extra_roundings) {
+  check_sizes(got, expected);
   Comparison result;
-  bool finiteness_differs = false;
-  double error_squares = 0;
-  double want_squares = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double value = __half2float(got[i]);
-    const bool got_finite = std::isfinite(value);
-    const bool want_finite = std::isfinite(want[i]);
-    if (got_finite != want_finite) {
-      if (want_finite && !may_be_non_finite.empty() && may_be_non_finite[i / row_length]) continue;
-      ++result.wrong_elements;
-      if (!finiteness_differs) {
-        finiteness_differs = true;
+  bool kind_differs = false;
+  std::size_t worst_row = 0;
+  double largest_share = -1, largest_row_share = -1;
+  for (std::size_t row = 0; row < expected.allowed_norm.size(); ++row) {
+    double error_squares = 0, scale_squares = 0;
+    for (std::size_t i = row * expected.head_dim; i < (row + 1) * expected.head_dim; ++i) {
+      const double value = __half2float(got[i]), want = expected.o[i];
+      if (!right_kind(value, want, expected.tainted_rows[row] != 0)) {
+        ++result.wrong_elements;
+        if (kind_differs) continue;
+        kind_differs = true;
         result.worst_index = i;
-        result.max_abs_error = std::abs(value - want[i]);  // NaN or Inf: beyond every tolerance
+        result.error = std::abs(value - want);  // NaN or infinite
+        result.allowed = 0;
+        continue;
       }
-      continue;
-    }
-    if (!want_finite) continue;
+      if (!std::isfinite(value) || !std::isfinite(want)) continue;
 
-    const double error = std::abs(value - want[i]);
-    error_squares += error * error;
-    want_squares += want[i] * want[i];
-    if (!(error <= tolerance.max_abs_error)) ++result.wrong_elements;
-    if (!finiteness_differs && error > result.max_abs_error) {
-      result.max_abs_error = error;
-      result.worst_index = i;
+      ++result.compared;
+      const double error = std::abs(value - want);
+      const double allowed =
+          expected.allowed[i] + extra_roundings * (kHalfRounding * expected.scale[i] + kHalfSmallest / 2);
+      error_squares += error * error;
+      scale_squares += double(expected.scale[i]) * expected.scale[i];
+      if (share(error, allowed) > 1) ++result.wrong_elements;
+      if (!kind_differs && share(error, allowed) > largest_share) {
+        largest_share = share(error, allowed);
+        result.error = error;
+        result.allowed = allowed;
+        result.worst_index = i;
+      }
+    }
+    const double error = std::sqrt(error_squares);
+    const double allowed = expected.allowed_norm[row] +
+                           extra_roundings * (kHalfRounding * std::sqrt(scale_squares) +
+                                              kHalfSmallest / 2 * std::sqrt(double(expected.head_dim)));
+    if (share(error, allowed) > 1) ++result.wrong_rows;
+    if (share(error, allowed) > largest_row_share) {
+      largest_row_share = share(error, allowed);
+      result.row_error = error;
+      result.row_allowed = allowed;
+      worst_row = row;
     }
   }
 
-  if (finiteness_differs) {
-    result.relative_error = result.max_abs_error;
-  } else if (error_squares == 0) {
-    result.relative_error = 0;
-  } else if (want_squares == 0) {
-    result.relative_error = std::numeric_limits<double>::infinity();
-  } else {
-    result.relative_error = std::sqrt(error_squares / want_squares);
-  }
-
-  // Written so that a NaN anywhere, in a tolerance too, fails: NaN <= x is false.
-  const bool elements_ok = result.wrong_elements == 0 && result.max_abs_error <= tolerance.max_abs_error;
-  const bool norm_ok = result.relative_error <= tolerance.relative_error;
-  result.ok = elements_ok && norm_ok;
+  result.ok = result.wrong_elements == 0 && result.wrong_rows == 0;
   if (result.ok) return result;
-
-  const std::size_t i = result.worst_index;
-  result.message =
-      fmt::format("{}: got {:g}, want {:g}", place(i, row_length), __half2float(got[i]), want[i]);
-  if (!elements_ok) {
-    result.message += fmt::format(" +- {:g}; {} of {} elements are wrong", tolerance.max_abs_error,
-                                  result.wrong_elements, got.size());
+  if (result.wrong_elements > 0) {
+    const std::size_t i = result.worst_index;
+    result.message = fmt::format(
+        "element {} (row {}, column {}): got {:.6g}, want {:.6g} +- {:.2g}; {} of {} "
+        "elements are wrong",
+        i, i / expected.head_dim, i % expected.head_dim, __half2float(got[i]), expected.o[i], result.allowed,
+        result.wrong_elements, got.size());
   } else {
-    result.message += fmt::format(" (the largest error, within {:g})", tolerance.max_abs_error);
-  }
-  if (!norm_ok) {
-    result.message += fmt::format("; the relative error {:g} is above {:g}", result.relative_error,
-                                  tolerance.relative_error);
+    result.message = fmt::format(
+        "row {}: the error of the row is {:.3g}, above {:.3g}, although each of its "
+        "elements is near enough; {} of {} rows are wrong",
+        worst_row, result.row_error, result.row_allowed, result.wrong_rows, expected.allowed_norm.size());
   }
   return result;
 }

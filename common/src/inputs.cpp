@@ -10,8 +10,11 @@
 namespace attention {
 namespace {
 
-constexpr std::array kAll = {Distribution::normal, Distribution::large_logits, Distribution::equal_keys,
-                             Distribution::outlier_key, Distribution::underflow_rows};
+constexpr std::array kAll = {
+    Distribution::normal,           Distribution::large_logits,     Distribution::equal_keys,
+    Distribution::outlier_key,      Distribution::underflow_rows,   Distribution::constant,
+    Distribution::one_hot,          Distribution::positive_values,  Distribution::value_outlier,
+    Distribution::mixed_magnitudes, Distribution::subnormal_values, Distribution::domain_edge};
 
 /// N(0, 1) by the polar method.
 class Normal {
@@ -91,8 +94,29 @@ std::string_view name(Distribution distribution) {
       return "outlier_key";
     case Distribution::underflow_rows:
       return "underflow_rows";
+    case Distribution::constant:
+      return "constant";
+    case Distribution::one_hot:
+      return "one_hot";
+    case Distribution::positive_values:
+      return "positive_values";
+    case Distribution::value_outlier:
+      return "value_outlier";
+    case Distribution::mixed_magnitudes:
+      return "mixed_magnitudes";
+    case Distribution::subnormal_values:
+      return "subnormal_values";
+    case Distribution::domain_edge:
+      return "domain_edge";
   }
   throw std::logic_error("name: not a distribution");
+}
+
+std::optional<Distribution> distribution_named(std::string_view wanted) {
+  for (const Distribution distribution : kAll) {
+    if (name(distribution) == wanted) return distribution;
+  }
+  return {};
 }
 
 Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint64_t seed) {
@@ -155,6 +179,69 @@ Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint6
       fill_rows(inputs.q, normal_q, problem.seq_q, head_dim, 1,
                 [=](int row) { return row % 2 == 1 ? -sign * lean : 0; });
       fill_rows(inputs.k, normal_k, problem.seq_kv, head_dim, 1 / deviation, [=](int) { return lean_k; });
+      break;
+    }
+
+    case Distribution::constant:
+      std::fill(inputs.q.begin(), inputs.q.end(), to_half(normal_q()));
+      std::fill(inputs.k.begin(), inputs.k.end(), to_half(normal_k()));
+      std::fill(inputs.v.begin(), inputs.v.end(), to_half(normal_v()));
+      break;
+
+    case Distribution::one_hot: {
+      // Key j is 10 along axis j % D and grows a little with j / D, so that one key wins; query i the same along
+      // its own axis.
+      for (std::size_t i = 0; i < inputs.q.size(); ++i) {
+        const int row = int(i / head_dim % problem.seq_q), d = int(i % head_dim);
+        inputs.q[i] = to_half(row % head_dim == d ? 10 * sign : 0);
+      }
+      for (std::size_t i = 0; i < inputs.k.size(); ++i) {
+        const int key = int(i / head_dim % problem.seq_kv), d = int(i % head_dim);
+        const double growth = 10 * (1 + key / head_dim) * std::sqrt(double(head_dim)) / deviation;
+        inputs.k[i] = to_half(key % head_dim == d ? std::min(growth, 6e4) : 0);
+      }
+      break;
+    }
+
+    case Distribution::positive_values:
+      fill(inputs.q, normal_q, 1);
+      fill(inputs.k, normal_k, 1);
+      for (half& v : inputs.v) v = to_half(1 + std::min(4., std::abs(__half2float(v)) + 0.));
+      break;
+
+    case Distribution::value_outlier: {
+      fill(inputs.q, normal_q, 1);
+      fill(inputs.k, normal_k, 1);
+      const std::size_t head_elements = std::size_t(problem.seq_kv) * head_dim;
+      for (std::size_t first = 0; first < inputs.v.size(); first += head_elements) {
+        inputs.v[first + head_elements / 2] = to_half(6e4);
+      }
+      break;
+    }
+
+    case Distribution::mixed_magnitudes: {
+      fill(inputs.q, normal_q, 1);
+      fill(inputs.k, normal_k, 1);
+      const std::size_t head_elements = std::size_t(problem.seq_kv) * head_dim;
+      for (std::size_t i = 0; i < inputs.v.size(); ++i) {
+        const std::size_t head = i / head_elements, column = i % head_dim;
+        const int power = int((head * 7 + column * 11) % 30) - 16;
+        inputs.v[i] = to_half(std::clamp(__half2float(inputs.v[i]) * std::exp2(power), -6e4, 6e4));
+      }
+      break;
+    }
+
+    case Distribution::subnormal_values:
+      fill(inputs.q, normal_q, 1);
+      fill(inputs.k, normal_k, 1);
+      for (half& v : inputs.v) v = to_half(1e-6 * __half2float(v));
+      break;
+
+    case Distribution::domain_edge: {
+      // Constant queries and keys, so that every key scores the same; as far out as halves go for this scale.
+      const double size = std::min(6e4, std::sqrt(9e7 / deviation / std::sqrt(double(head_dim))));
+      std::fill(inputs.q.begin(), inputs.q.end(), to_half(size));
+      std::fill(inputs.k.begin(), inputs.k.end(), to_half(size));
       break;
     }
   }

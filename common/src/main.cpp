@@ -37,9 +37,8 @@ struct Selected {
 // The outcome of one variant: a row of the table.
 struct Row {
   Selected what;
-  enum class Verdict { right, wrong, failed, unsupported, not_checked } verdict;
+  enum class Verdict { right, nothing_compared, wrong, failed, unsupported, not_checked } verdict;
   std::optional<Comparison> comparison;
-  std::optional<Tolerance> tolerance;
   std::optional<Timing> timing;
   std::vector<std::string> complaints;  // why it is not right, one line each
 };
@@ -48,6 +47,8 @@ const char* in_words(Row::Verdict verdict) {
   switch (verdict) {
     case Row::Verdict::right:
       return "right";
+    case Row::Verdict::nothing_compared:
+      return "nothing to compare";  // neither the reference nor the output has a number
     case Row::Verdict::wrong:
       return "WRONG";
     case Row::Verdict::failed:
@@ -139,8 +140,8 @@ void check_any_support(const std::vector<Selected>& selected, const Problem& pro
 }
 
 Row run_variant(const Selected& what, Session& session, const Device& device, const Options& options,
-                const std::optional<reference::Expected>& expected, std::vector<half>* output) {
-  Row row{what, Row::Verdict::not_checked, {}, {}, {}, {}};
+                const std::optional<Expected>& expected, std::vector<half>* output) {
+  Row row{what, Row::Verdict::not_checked, {}, {}, {}};
   const Variant& variant = *what.variant;
   if (const Support support = check_support(variant, session.problem(), device); !support.ok) {
     row.verdict = Row::Verdict::unsupported;
@@ -150,12 +151,9 @@ Row run_variant(const Selected& what, Session& session, const Device& device, co
   try {
     Outcome outcome = session.run(variant);
     if (expected) {
-      row.tolerance = Tolerance{expected->tolerance.max_abs_error * variant.error_factor,
-                                expected->tolerance.relative_error * variant.error_factor};
-      row.comparison = compare(outcome.o, expected->o, *row.tolerance, expected->tainted_rows,
-                               std::size_t(session.problem().head_dim));
+      row.comparison = compare(outcome.o, *expected, extra_roundings(variant, session.problem()));
       if (!row.comparison->ok) row.complaints.push_back(row.comparison->message);
-      row.verdict = Row::Verdict::right;
+      row.verdict = row.comparison->compared > 0 ? Row::Verdict::right : Row::Verdict::nothing_compared;
     }
     for (const std::string& damage : outcome.damage) row.complaints.push_back(damage);
     if (const std::size_t faults = device_faults()) {
@@ -188,10 +186,10 @@ nlohmann::json to_json(const Row& row) {
                          {"idea", row.what.variant->idea},
                          {"verdict", in_words(row.verdict)}};
   if (row.comparison) {
-    json["max_abs_error"] = row.comparison->max_abs_error;
-    json["relative_error"] = row.comparison->relative_error;
-    json["tolerance"] = row.tolerance->max_abs_error;
-    json["relative_tolerance"] = row.tolerance->relative_error;
+    json["error"] = row.comparison->error;
+    json["allowed"] = row.comparison->allowed;
+    json["row_error"] = row.comparison->row_error;
+    json["row_allowed"] = row.comparison->row_allowed;
   }
   if (row.timing) {
     json["median_us"] = row.timing->median_us;
@@ -240,14 +238,13 @@ ExitCode run(int argc, char** argv) {
   const Problem problem = files ? files->problem : Problem(options.shape);
   check_any_support(selected, problem, device);
   check_host_memory(problem);
-  const Inputs inputs =
-      files ? std::move(files->inputs) : make_inputs(problem, Distribution::normal, options.seed);
+  const Inputs inputs = files ? std::move(files->inputs) : make_inputs(problem, options.inputs, options.seed);
 
   fmt::print("{} on {}\n", describe(problem), device.name);
   if (device.emulated)
     fmt::print("The emulated device checks results and counts events; it does not time.\n");
   fmt::print("\n");
-  std::optional<reference::Expected> expected;
+  std::optional<Expected> expected;
   if (options.check) {
     show_progress("computing the reference ...");
     expected = reference::expect(problem, inputs);
@@ -266,8 +263,8 @@ ExitCode run(int argc, char** argv) {
     table.print_row({.stage = what.stage->name,
                      .variant = what.variant->name,
                      .idea = what.variant->idea,
-                     .error = row.comparison ? std::optional(row.comparison->max_abs_error) : std::nullopt,
-                     .tolerance = row.tolerance ? std::optional(row.tolerance->max_abs_error) : std::nullopt,
+                     .error = row.comparison ? std::optional(row.comparison->error) : std::nullopt,
+                     .allowed = row.comparison ? std::optional(row.comparison->allowed) : std::nullopt,
                      .verdict = in_words(row.verdict),
                      .time_us = row.timing ? std::optional(row.timing->median_us) : std::nullopt});
     for (const std::string& complaint : row.complaints) fmt::print("    {}\n", complaint);

@@ -36,7 +36,13 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
       ->type_name("X");
 
   const std::string data_group = "Data";
-  CLI::Option* seed = app.add_option("--seed", options.seed, "Seed of the normally distributed inputs [1]");
+  std::string inputs = "normal";
+  std::vector<std::string> kinds;
+  for (const Distribution distribution : all_distributions()) kinds.emplace_back(name(distribution));
+  CLI::Option* kind =
+      app.add_option("--inputs", inputs, "Kind of inputs: normal, large_logits, ... [normal]");
+  kind->group(data_group)->type_name("KIND")->check(CLI::IsMember(kinds));
+  CLI::Option* seed = app.add_option("--seed", options.seed, "Seed of the inputs [1]");
   seed->group(data_group)->type_name("N");
   const char* const npy_help =
       "Read from a .npy file: float16 or float32, [batch, heads, rows, head_dim], C order";
@@ -44,7 +50,7 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
   CLI::Option* k = app.add_option("--k", options.k, npy_help);
   CLI::Option* v = app.add_option("--v", options.v, npy_help);
   for (CLI::Option* file : {q, k, v}) {
-    file->group(data_group)->type_name("FILE")->excludes(seed);
+    file->group(data_group)->type_name("FILE")->excludes(seed)->excludes(kind);
     for (CLI::Option* other : {q, k, v}) {
       if (other != file) file->needs(other);
     }
@@ -81,6 +87,7 @@ ParsedOptions parse_options(int argc, char** argv, const std::string& descriptio
 
   try {
     app.parse(argc, argv);
+    options.inputs = *distribution_named(inputs);
   } catch (const CLI::CallForHelp& help) {
     parsed.exit_code = app.exit(help);
   } catch (const CLI::ParseError& error) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/device.hpp"
+#include "attention/inputs.hpp"
 #include "attention/problem.hpp"
 
 namespace attention {
@@ -17,6 +18,7 @@ struct Options {
   std::vector<std::string> stages;     ///< of those linked in; all where empty
   std::optional<std::string> variant;  ///< a name, or "all"
   Shape shape;
+  Distribution inputs = Distribution::normal;
   std::uint64_t seed = 1;
   std::optional<std::filesystem::path> q, k, v;  ///< all three or none
   std::optional<std::filesystem::path> out, json;

@@ -14,6 +14,10 @@ std::size_t workspace_bytes(const Variant& variant, const Problem& problem) {
   return variant.workspace_bytes ? variant.workspace_bytes(problem) : 0;
 }
 
+double extra_roundings(const Variant& variant, const Problem& problem) {
+  return variant.extra_roundings ? variant.extra_roundings(problem) : 0;
+}
+
 Support check_support(const Variant& variant, const Problem& problem, const Device& device) {
   const Support own = variant.supports(problem, device);
   if (!own.ok) return own;

@@ -44,8 +44,8 @@ void Table::print_row(const Row& row) {
     if (previous_us_) speed_up = fmt::format("{:.2f}x", *previous_us_ / *row.time_us);
     previous_us_ = row.time_us;
   }
-  print_line(row.stage, row.variant, idea, scientific(row.error), scientific(row.tolerance), row.verdict,
-             time, speed_up);
+  print_line(row.stage, row.variant, idea, scientific(row.error), scientific(row.allowed), row.verdict, time,
+             speed_up);
   std::fflush(stdout);
 }
 

@@ -15,7 +15,7 @@ class Table {
   };
   struct Row {
     std::string_view stage, variant, idea;
-    std::optional<double> error, tolerance;  ///< largest absolute error, and what is allowed
+    std::optional<double> error, allowed;
     std::string_view verdict;
     std::optional<double> time_us;  ///< microseconds per call
   };

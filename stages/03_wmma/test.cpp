@@ -22,8 +22,8 @@ const Variant& variant_named(std::string_view name) {
   throw;
 }
 
-Comparison error_of(std::string_view name, Session& session, const reference::Expected& expected) {
-  return compare(session.run(variant_named(name)).o, expected.o, expected.tolerance);
+Comparison error_of(std::string_view name, Session& session, const Expected& expected) {
+  return compare(session.run(variant_named(name)).o, expected);
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ TEST_CASE("rows longer than the registers of a warp hold") {
     for (const bool causal : {false, true}) {
       const Problem problem({.heads = 1, .seq_q = 5, .seq_kv = seq_kv, .head_dim = 32, .causal = causal});
       const Inputs inputs = make_inputs(problem, Distribution::outlier_key, 21);
-      const reference::Expected expected = reference::expect(problem, inputs);
+      const Expected expected = reference::expect(problem, inputs);
       Session session(problem, inputs);
       for (const char* name : {"wmma", "double_buffered", "warp_specialized"}) {
         const Comparison comparison = error_of(name, session, expected);
@@ -59,7 +59,7 @@ TEST_CASE("half accumulators cost accuracy, and no more than one rounding per st
   for (const Distribution distribution : {Distribution::normal, Distribution::equal_keys}) {
     const Problem problem({.heads = 1, .seq_q = 64, .seq_kv = 1024});
     const Inputs inputs = make_inputs(problem, distribution, 22);
-    const reference::Expected expected = reference::expect(problem, inputs);
+    const Expected expected = reference::expect(problem, inputs);
     Session session(problem, inputs);
     const Comparison in_float = error_of("wmma", session, expected);
     const Comparison in_half = error_of("f16_accumulate", session, expected);

@@ -60,11 +60,11 @@ TEST_CASE("a maximum of the first keys that later ones surpass, by little and by
           inputs.k[i] = __float2half(growth * __half2float(inputs.k[i]));
         }
       }
-      const reference::Expected expected = reference::expect(problem, inputs);
+      const Expected expected = reference::expect(problem, inputs);
       Session session(problem, inputs);
       for (const Variant& variant : this_stage().variants) {
         if (!check_support(variant, problem, current_device()).ok) continue;
-        const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+        const Comparison comparison = compare(session.run(variant).o, expected);
         INFO(variant.name << " on " << describe(problem) << ", grown by " << growth << " from key "
                           << first_grown << ": " << comparison.message);
         CHECK(comparison.ok);

@@ -399,8 +399,8 @@
         (results.length ? 'The times below were recorded on the GPU that is named with them.' : 'No times are recorded yet.');
       section.append(
         element('p', {textContent: `${run.problem} on ${run.device}. ${note}`}),
-        table(['variant', 'verdict', 'largest error', 'tolerance', ...(timed ? ['us'] : []), ...counters],
-          run.rows.map(row => [`${row.stage}/${row.variant}`, row.verdict, row.error, row.tolerance,
+        table(['variant', 'verdict', 'error', 'allowed', ...(timed ? ['us'] : []), ...counters],
+          run.rows.map(row => [`${row.stage}/${row.variant}`, row.verdict, row.error, row.allowed,
                                ...(timed ? [row.us] : []), ...counters.map(name => row.counters[name])])));
     }
   }

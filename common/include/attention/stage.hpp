@@ -38,6 +38,7 @@ using LaunchFunction = cudaError_t(const Problem& problem, const Tensors& tensor
                                    cudaStream_t stream);
 using SupportsFunction = Support(const Problem& problem, const Device& device);
 using WorkspaceFunction = std::size_t(const Problem& problem);
+using ExtraRoundingsFunction = double(const Problem& problem);
 
 /// Sets up, and undoes, state of the whole device that a variant wants while it is in use, such as a part of
 /// L2 set aside. Called before its first call and after its last, outside of any capture.
@@ -49,16 +50,16 @@ using TearDownFunction = cudaError_t();
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
   std::string_view idea;  ///< one line for tables
-  /// The reason where the file differs by more. At most two
-  /// variants of a stage have one, the first not counted.
+  /// The reason where the file differs by more. At most two variants of a stage have one, the first not counted.
   std::string_view rewrite = {};
   /// All techniques that it uses; common/tools/evidence checks each against machine code, launches and counters.
   Techniques techniques = {};
   LaunchFunction* launch;
   SupportsFunction* supports;
-  WorkspaceFunction* workspace_bytes = nullptr;  ///< null where it needs no workspace
-  /// Factor on the usual tolerance, for an idea that costs accuracy; the stage's README says why.
-  double error_factor = 1.0;
+  WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given
+  /// For an idea that costs accuracy: how often more than usual a sum of it is rounded to half (compare.hpp).
+  /// The stage's README says why.
+  ExtraRoundingsFunction* extra_roundings = nullptr;
   SetUpFunction* set_up = nullptr;
   TearDownFunction* tear_down = nullptr;
 };
@@ -71,20 +72,21 @@ struct Stage {
   const Variant& default_variant() const { return variants.back(); }
 };
 
+/// How often more than usual `variant` rounds a sum to half; 0 for most.
+double extra_roundings(const Variant& variant, const Problem& problem);
+
 /// Bytes of global memory that `variant` needs in addition to the tensors.
 std::size_t workspace_bytes(const Variant& variant, const Problem& problem);
 
-/// Whether `variant` supports `problem` on `device`, as programs, tests and
-/// benchmarks decide it: what variant.supports() says, and whether tensors
-/// and workspace fit in the device's free memory. @throws CudaError
+/// Whether `variant` supports `problem` on `device`, as programs, tests and benchmarks decide it: what
+/// variant.supports() says, and whether tensors and workspace fit in the device's free memory. @throws CudaError
 Support check_support(const Variant& variant, const Problem& problem, const Device& device);
 
 /// The usual restrictions: head_dim is 32, 64, 96 or 128, and the whole batch has at most 65535 query heads
 /// (the limit of a grid in y and z).
 Support supports_usual_shapes(const Problem& problem, const Device& device);
 
-/// The stages that are linked into this program, in ladder
-/// order. CMake generates it from the stages' folders.
+/// The stages that are linked into this program, in ladder order. CMake generates it from the stages' folders.
 std::span<const Stage* const> registry();
 
 }  // namespace attention

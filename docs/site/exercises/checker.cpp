@@ -34,12 +34,11 @@ bool run_case(const Variant& variant, const Case& c) {
     return false;
   };
   const Inputs inputs = make_inputs(problem, c.distribution, 7);
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   try {
     Session session(problem, inputs);
     const Outcome outcome = session.run(variant);
-    const Comparison comparison = compare(outcome.o, expected.o, expected.tolerance, expected.tainted_rows,
-                                          std::size_t(problem.head_dim));
+    const Comparison comparison = compare(outcome.o, expected);
     if (!comparison.ok) return wrong(comparison.message);
     for (const std::string& damage : outcome.damage) return wrong(damage);
   } catch (const CudaError& error) {
