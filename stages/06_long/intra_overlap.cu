@@ -27,7 +27,7 @@ namespace {
 // Registers per thread. Four warpgroups share 65536 / 128 = 512: three consumers and the producer.
 constexpr int kConsumerRegisters = 160, kProducerRegisters = 32;
 static_assert(3 * kConsumerRegisters + kProducerRegisters <= 512);
-// Named barriers 1, 2 and 3, one for each warpgroup: it is its turn.
+// Named barriers 1, 2 and 3: it is the turn of warpgroup 0, 1 or 2.
 constexpr int kTurnBarrier = 1;
 
 // [smem]
@@ -52,8 +52,9 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
     long_kernel(Problem p, Order order, const __grid_constant__ Maps maps) {
   auto& smem = *reinterpret_cast<Smem<T>*>(dynamic_smem);
   const int lane_id = threadIdx.x % 32;
-  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);  // visibly the same in all lanes
-  const int group = warp_id / 4 - 1;                                // -1: the producer's
+  // Broadcast from lane 0, so that the compiler can prove it warp-uniform.
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);
+  const int group = warp_id / 4 - 1;  // -1: the producer's
 
   if (threadIdx.x == 0) {
     mbarrier_init(&smem.q_full, 1);

@@ -30,7 +30,7 @@ namespace {
 // Registers per thread. Four warpgroups share 65536 / 128 = 512: three consumers and the producer.
 constexpr int kConsumerRegisters = 160, kProducerRegisters = 32;
 static_assert(3 * kConsumerRegisters + kProducerRegisters <= 512);
-// Named barriers 1, 2 and 3, one for each warpgroup: it is its turn.
+// Named barriers 1, 2 and 3: it is the turn of warpgroup 0, 1 or 2.
 constexpr int kTurnBarrier = 1;
 
 // [smem]
@@ -56,8 +56,9 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
     long_kernel(Problem p, Order order, int* next_item, const __grid_constant__ Maps maps) {
   auto& smem = *reinterpret_cast<Smem<T>*>(dynamic_smem);
   const int lane_id = threadIdx.x % 32;
-  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);  // visibly the same in all lanes
-  const int group = warp_id / 4 - 1;                                // -1: the producer's
+  // Broadcast from lane 0, so that the compiler can prove it warp-uniform.
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);
+  const int group = warp_id / 4 - 1;  // -1: the producer's
 
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < 2; ++slot) {
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   float o[T::kHeadDim / 2] = {};
 
   // The block's next row block, once its Q is there.
-  int round = 0;  // row blocks taken
+  int round = 0;  // how many it has taken
   const auto take_item = [&] {
     const int slot = round % 2;
     mbarrier_wait(&smem.q_full[slot], round / 2 % 2);
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   const auto release_v = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.v_empty[number % T::kStages]);
   };
-  // TMA has read what it still stores of the row block before.
+  // WAR: before O is staged again, TMA must have read the last row block's from there.
   const auto store_rows = [&](const Item& done, const float(&l_i)[2]) {
     if (one_of_group) cp_async_bulk_wait_group_read<0>();
     bar_sync(kStoreBarrier + group, kGroupThreads);

@@ -10,7 +10,7 @@
 
 namespace attention::long_rows {
 
-// Named barriers 5, 6 and 7, one for each warpgroup: its rows of O are staged. (Barrier 0 is __syncthreads.)
+// Named barriers 5, 6 and 7: the rows of O of warpgroup 0, 1 or 2 are staged.
 inline constexpr int kStoreBarrier = 5;
 
 // Divides a warpgroup's rows of O by their sums, puts them to o_smem as TMA expects a tile, and lets TMA

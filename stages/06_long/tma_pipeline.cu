@@ -46,7 +46,8 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
     long_kernel(Problem p, Order order, const __grid_constant__ Maps maps) {
   auto& smem = *reinterpret_cast<Smem<T>*>(dynamic_smem);
   const int lane_id = threadIdx.x % 32;
-  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);  // visibly the same in all lanes
+  // Broadcast from lane 0, so that the compiler can prove it warp-uniform.
+  const int warp_id = __shfl_sync(kFullMask, threadIdx.x / 32, 0);
   const int group = warp_id / 4;
 
   if (threadIdx.x == 0) {

@@ -2,12 +2,12 @@
 
 namespace attention::exercise {
 
-// The copy engine brings the tiles, and neither side stops the whole block to make the other's progress safe.
+// TMA brings the tiles, and neither side stops the whole block to make the other's progress safe.
 std::string a_ring(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   constexpr std::uint64_t kTiles = 2 * 5, kWarps = 5;  // two row blocks, five tiles of V
   if (c.bulk_loads != kTiles) {
-    return "output_kernel asks for " + std::to_string(c.bulk_loads) + " tiles; there are " +
+    return "output_kernel loads " + std::to_string(c.bulk_loads) + " tiles; there are " +
            std::to_string(kTiles);
   }
   if (c.block_barriers > 2 * kWarps) {

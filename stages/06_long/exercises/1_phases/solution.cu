@@ -1,12 +1,12 @@
 // Exercise 06.1: phases and bytes.
 //
-// O = P V with a ring of two tiles of V. One thread asks TMA for tiles; four warps multiply. Each slot of
-// the ring has two mbarriers: `full` ends a phase when the tile's bytes have come, `empty` when all four
-// warps are done with the tile. An mbarrier is used again and again, phase after phase, and who waits says
-// which phase by its parity: 0 for the first, 1 for the second, 0 for the third. A wait for the phase
-// *before* the one that is going on returns at once; and before the first phase there is one that counts as
-// ended, of parity 1. In the exercise the three functions below are right for the first tiles of a problem
-// that fills all of its tiles, and for nothing else. Tile number `tile` is the (tile / kStages)-th that its
+// O = P V with a ring of two tiles of V. One thread issues the TMA loads; four warps multiply. Each slot of
+// the ring has two mbarriers: `full` ends a phase when the tile's bytes have arrived, `empty` when all four
+// warps are done with the tile. An mbarrier is used again and again, phase after phase. A wait names the phase
+// by its parity: 0 for the first, 1 for the second, 0 for the third. A wait for the phase *before* the current
+// one returns at once; and before the first phase there is one that counts as ended, of parity 1. In the
+// exercise the three functions below are right for the first tiles of a problem that fills all of its tiles,
+// and for nothing else. Tile number `tile` is the (tile / kStages)-th that its
 // slot gets, counted from 0.
 #include "attention/hopper.cuh"
 #include "given.cuh"
