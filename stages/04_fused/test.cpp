@@ -11,12 +11,12 @@ namespace {
 // Every variant that the device can run, against float64.
 void check_all(const Problem& problem, const Inputs& inputs) {
   const Device device = current_device();
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
   int ran = 0;
   for (const Variant& variant : registry().front()->variants) {
     if (!check_support(variant, problem, device).ok) continue;
-    const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+    const Comparison comparison = compare(session.run(variant).o, expected);
     INFO(variant.name << " on " << describe(problem) << ": " << comparison.message);
     CHECK(comparison.ok);
     ++ran;

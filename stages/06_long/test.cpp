@@ -18,12 +18,12 @@ const Stage& this_stage() {
 }
 
 int require_all_right(const Problem& problem, const Inputs& inputs) {
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
   int ran = 0;
   for (const Variant& variant : this_stage().variants) {
     if (!check_support(variant, problem, current_device()).ok) continue;
-    const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+    const Comparison comparison = compare(session.run(variant).o, expected);
     INFO(variant.name << " on " << describe(problem) << ": " << comparison.message);
     CHECK(comparison.ok);
     ++ran;

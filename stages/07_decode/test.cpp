@@ -13,13 +13,13 @@ const Stage& this_stage() {
 }
 
 void require_all_right(const Problem& problem, const Inputs& inputs) {
-  const reference::Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs);
   Session session(problem, inputs);
   for (const Variant& variant : this_stage().variants) {
     const Support support = check_support(variant, problem, current_device());
     INFO(variant.name << " on " << describe(problem) << ": " << support.reason);
     REQUIRE(support.ok);
-    const Comparison comparison = compare(session.run(variant).o, expected.o, expected.tolerance);
+    const Comparison comparison = compare(session.run(variant).o, expected);
     INFO(comparison.message);
     CHECK(comparison.ok);
   }

@@ -39,10 +39,9 @@ constexpr const Stage *k04 = &fused::stage, *k05 = &tuned::stage, *k06 = &long_r
 // clang-format off
 constexpr Candidate kCandidates[] = {
     //                      causal: longest first, mask   D=64: tile launch block key full   D=128: the same
-    // CHANGE HERE when 04_fused has been split up: q_in_registers becomes wide_stores, fitted becomes two_row_tiles,
-    // and split_keys joins as {k04, "split_keys", 32, 1, true, 0, {64, 0, 2.10, .0057, .0057}, {64, 0, 2.60, .0115, .0115}}.
-    {k04, "q_in_registers", 64, 2, true,  .00, { 64, 0.00, 1.70, .0119, .0162}, { 64, 0.00, 2.50, .0240, .0300}},
-    {k04, "fitted",        128, 2, true,  .00, { 64, 0.00, 3.00, .0180, .0250}, { 64, 0.00, 3.50, .0340, .0460}},
+    {k04, "wide_stores",    64, 2, true,  .00, { 64, 0.00, 1.70, .0119, .0162}, { 64, 0.00, 2.50, .0240, .0300}},
+    {k04, "split_keys",     32, 1, true,  .00, { 64, 0.00, 2.10, .0057, .0057}, { 64, 0.00, 2.60, .0115, .0115}},
+    {k04, "two_row_tiles", 128, 2, true,  .00, { 64, 0.00, 3.00, .0180, .0250}, { 64, 0.00, 3.50, .0340, .0460}},
     {k05, "key_split",      32, 1, false, .12, {256, 0.60, 1.95, .0045, .0045}, {128, 0.60, 2.75, .0089, .0089}},
     {k05, "pdl",            32, 1, false, .12, {256, 0.00, 1.95, .0045, .0045}, {128, 0.00, 2.75, .0089, .0089}},
     {k05, "lazy_max",       32, 1, true,  .00, {512, 0.95, 2.20, .0000, .0000}, kNone},

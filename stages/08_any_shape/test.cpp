@@ -62,7 +62,7 @@ TEST_CASE("candidates are variants, and need no state of the device") {
     CAPTURE(candidate.name);
     CHECK(candidate.variant().name == candidate.name);
     CHECK(candidate.variant().set_up == nullptr);  // which a choice that is made at launch could not keep
-    CHECK(candidate.variant().error_factor == chosen().error_factor);
+    CHECK(candidate.variant().extra_roundings == chosen().extra_roundings);
   }
 }
 
@@ -138,10 +138,10 @@ TEST_CASE("what is chosen is right, whatever it is") {
     REQUIRE(choice);
     names.insert(choice->name);
     const Inputs inputs = make_inputs(problem, Distribution::normal, 80);
-    const reference::Expected expected = reference::expect(problem, inputs);
+    const Expected expected = reference::expect(problem, inputs);
     Session session(problem, inputs);
     const Outcome outcome = session.run(chosen());
-    const Comparison comparison = compare(outcome.o, expected.o, expected.tolerance);
+    const Comparison comparison = compare(outcome.o, expected);
     INFO(choice->name << ": " << comparison.message);
     CHECK(comparison.ok);
     CHECK(outcome.damage.empty());

@@ -218,8 +218,8 @@ def wmma_instructions(variant):
 def half_sums(variant):
     quote = quote_where(variant, r"wmma\.mma\.sync[.\w]*\.f16\.f16|mma\.sync[.\w]*\.f16\.f16\.f16\.f16",
                         r"HMMA[.\w]*\.F16", "no product with FP16 sums in PTX")
-    require(variant.error_factor > 1, "its larger error is not stated (error_factor)")
-    return f"{quote}; {variant.error_factor:g} times the usual tolerance stated"
+    require(variant.extra_roundings > 0, "its larger error is not stated (extra_roundings)")
+    return f"{quote}; {variant.extra_roundings:g} more roundings of a sum stated"
 
 
 READS, WAITS = ("ldmatrix", "shared_load"), ("block_barrier", "named_barrier", "cp_async_wait_group")

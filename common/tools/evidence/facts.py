@@ -24,7 +24,7 @@ UNSUPPORTED = {"unsupported": str}
 
 def kind_of(call):
     return records.Kind("record of the target evidence_facts", {"techniques": [str], "stages": [{
-        "name": str, "variants": [{"name": str, "techniques": [str], "error_factor": NUMBER,
+        "name": str, "variants": [{"name": str, "techniques": [str], "extra_roundings": NUMBER,
                                    "calls": [OR(UNSUPPORTED, call)]}]}]}, "stages")
 
 
@@ -59,7 +59,7 @@ class Variant:
         self.stage = stage
         self.name = name
         self.techniques = []
-        self.error_factor = 1.0
+        self.extra_roundings = 0
         self.counted = []   # calls on the emulated device, a shape each
         self.recorded = []  # calls of nvcc's object files, a shape each
 
@@ -197,7 +197,7 @@ def read(build):
                 if not variant:
                     variant = Variant(stage, variant_facts["name"])
                     variant.techniques = variant_facts["techniques"]
-                    variant.error_factor = variant_facts["error_factor"]
+                    variant.extra_roundings = variant_facts["extra_roundings"]
                     stage.variants.append(variant)
                 setattr(variant, name, variant_facts["calls"])
     return stages, techniques

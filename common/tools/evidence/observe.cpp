@@ -43,7 +43,7 @@ json observe_named(const Stage& stage, const Variant& variant) {
   try {
     return {{"name", variant.name},
             {"techniques", names(variant.techniques)},
-            {"error_factor", variant.error_factor},
+            {"extra_roundings", extra_roundings(variant, Problem())},
             {"calls", observe_all(variant)}};
   } catch (const std::exception& error) {
     throw std::runtime_error(std::string(stage.name) + "/" + std::string(variant.name) + ": " + error.what());

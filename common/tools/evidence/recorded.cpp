@@ -145,7 +145,7 @@ json mode(const char* name, std::initializer_list<const char*> techniques,
   time();
   return {{"name", name},
           {"techniques", techniques},
-          {"error_factor", 1.0},
+          {"extra_roundings", 0},
           {"calls", {{{"shape", "any"}, {"workspace_bytes", 0}, {"calls", calls}}}}};
 }
 

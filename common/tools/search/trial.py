@@ -100,7 +100,7 @@ def check_trial(space, trial, options=(), environment=None):
             trial.verdict = "wrong" if result.get("verdict") == "WRONG" else "fails"
             trial.notes["why"] = f"{problem or 'headline shape'}: {why}"
             return
-        error = max(error, result["max_abs_error"])
+        error = max(error, result["error"])
     trial.notes["max_abs_error"] = error
 
 
