@@ -254,8 +254,8 @@ class Catalogue(unittest.TestCase):
         self.assertEqual(self.complaints(), [])
         self.assertEqual(self.generate()[-1], ("first.cu", "without the right tile | --heads 3"))
         self.assertEqual(faults.words_of("without the right tile | --heads 3"),
-                         ("the right tile", ["--heads 3"]))
-        self.assertEqual(faults.words_of("without a barrier: f<0>();"), ("a barrier", []))
+                         ("the right tile", "", ["--heads 3"]))
+        self.assertEqual(faults.words_of("without a barrier: f<0>();"), ("a barrier", "f<0>();", []))
 
     def test_a_fault_twice_or_with_a_note_of_another_kind(self):
         self.generate()
