@@ -6,8 +6,8 @@ the error says which hunk of which patch that is. Several hunks are all matched 
 and change it together, so that one may stand in the context of another; two that change the same tokens do
 not go together.
 
-The files are ordinary: `git apply` and `patch` read them, too. Lines before the first `---` are remarks; what
-stands behind the second @@ of a hunk is its note.
+The files are ordinary unified diffs. Lines before the first `---` are remarks; what stands behind the second
+@@ of a hunk is its note.
 """
 
 import dataclasses
@@ -286,13 +286,11 @@ def between(last, token):
     return token.gap
 
 
-def removed_at(hunk, source):
-    """The line of the first token that a hunk takes away or follows, and the text that it takes away."""
-    tokens, place = tokens_of(source)[0], place_of(hunk, source)
-    begin, end = place + hunk.changes[0].begin, place + hunk.changes[0].end
-    first = tokens[min(begin, len(tokens) - 1)]
-    gone = source[first.start:end_of(tokens[end - 1])] if end > begin else ""
-    return line_of(source, first.start), " ".join(gone.split())
+def line_of_change(hunk, source):
+    """The line of the first token that a hunk takes away, or puts others before."""
+    tokens = tokens_of(source)[0]
+    first = place_of(hunk, source) + hunk.changes[0].begin
+    return line_of(source, tokens[min(first, len(tokens) - 1)].start)
 
 
 # ---- Writing ----

@@ -17,7 +17,7 @@ TEXT
 
 case ${1-} in
   -h | --help) usage; exit 0 ;;
-  '' | -*) usage >&2; die "name a stage: $(ls stages | tr '\n' ' ')" ;;
+  '' | -*) usage >&2; die "name a stage: $(cd stages && echo *)" ;;
 esac
 check_stages "$1"
 stage=$1

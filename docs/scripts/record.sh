@@ -8,7 +8,7 @@ usage() {
 usage: docs/scripts/record.sh [FOLDER]
 
 Builds the preset gpu-libraries, or gpu where there is no PyTorch, runs its benchmark (about five minutes on an H200) and
-writes FOLDER/<gpu>.json, and the times that 05_tuned chooses by to FOLDER/survey/<gpu>.json; FOLDER is docs/results
+writes FOLDER/<gpu>.json, and the times that 08_any_shape chooses by to FOLDER/survey/<gpu>.json; FOLDER is docs/results
 unless given. After it, `report --update` and `python3 common/tools evidence report --update` refresh the tables.
 
 Where the sources are not a git checkout, ATTENTION_COMMIT says which commit they are. Other arguments of bench can be
@@ -26,7 +26,7 @@ folder=${1:-docs/results}
 mkdir -p "$folder" || die "cannot make the folder $folder" 2
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || gpu=
 [ -n "$gpu" ] || die "no GPU answers (nvidia-smi lists none)" 3
-name=$(printf '%s' "$gpu" | tr 'A-Z' 'a-z' | tr -cs 'a-z0-9' '_')
+name=$(printf '%s' "$gpu" | tr '[:upper:]' '[:lower:]' | tr -cs '[:lower:][:digit:]' '_')
 
 commit=${ATTENTION_COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 dirty=

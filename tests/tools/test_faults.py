@@ -160,8 +160,8 @@ __global__ void kernel(int n) {
   store(0);
 }
 """
-# The step: another wait; the rest stays.
-SECOND = FIRST.replace("  store(0);", "  fence_proxy_async();\n  tma_store(\n      0);")
+# The step: another wait, and a fence more; the rest stays.
+SECOND = FIRST.replace("<0>();\n  store(0);", "<1>();\n  fence_proxy_async();\n  tma_store(\n      0);")
 STAGE = """{.name = "second_comes_last",},
 {.name = "first",},
 {.name = "second",},
@@ -201,7 +201,7 @@ class Catalogue(unittest.TestCase):
             ("ring.cuh", "without an mbarrier's wait: mbarrier_wait(&full, n % 2);"),
             ("second.cu", "without a block barrier: __syncthreads();"),
             ("second.cu", "without a warp barrier: __syncwarp();"),
-            ("second.cu", "without a wait for copies: attention::cp_async_wait_group<0>();"),
+            ("second.cu", "without a wait for copies: attention::cp_async_wait_group<1>();"),
             ("second.cu", "without a proxy fence: fence_proxy_async();")])
         self.assertEqual(self.complaints(), [])
 
@@ -254,8 +254,8 @@ class Catalogue(unittest.TestCase):
         self.assertEqual(self.complaints(), [])
         self.assertEqual(self.generate()[-1], ("first.cu", "without the right tile | --heads 3"))
         self.assertEqual(faults.words_of("without the right tile | --heads 3"),
-                         ("the right tile", ["--heads 3"]))
-        self.assertEqual(faults.words_of("without a barrier: f<0>();"), ("a barrier", []))
+                         ("the right tile", "", ["--heads 3"]))
+        self.assertEqual(faults.words_of("without a barrier: f<0>();"), ("a barrier", "f<0>();", []))
 
     def test_a_fault_twice_or_with_a_note_of_another_kind(self):
         self.generate()

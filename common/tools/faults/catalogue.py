@@ -39,8 +39,8 @@ STATEMENTS = {
     "cluster_wait": "a cluster's wait",
     "griddepcontrol_wait": "a wait for the launch before",
 }
-# A statement that stands between the same so many tokens in two variants is the same statement.
-CONTEXT_TOKENS = 8
+# A statement of two variants is the same where so many tokens before it are, or as many after it.
+CONTEXT_TOKENS = 4
 
 REMARK = """Faults of {stage}: each hunk takes away one statement that orders or waits, in the last variant
 that has it. Written by `python3 common/tools faults generate`; not edited by hand."""
@@ -53,7 +53,7 @@ class Statement:
     without: str
     begin: int    # its tokens
     end: int
-    key: tuple    # equal for the same statement between the same tokens
+    places: tuple  # it with the tokens before it, and with those after it
 
     def span(self, tokens):
         """Where its text begins and ends."""
@@ -78,9 +78,9 @@ def statements_of(path):
             continue
         end = closing(texts, end, "(", ")") + 1
         if texts[end] == ";":
-            around = texts[max(0, begin - CONTEXT_TOKENS):begin], texts[end + 1:end + 1 + CONTEXT_TOKENS]
-            key = tuple(map(tuple, (around[0], texts[begin:end], around[1])))
-            yield Statement(path, STATEMENTS[text], begin, end + 1, key)
+            places = (("before", *texts[max(0, begin - CONTEXT_TOKENS):end]),
+                      ("after", *texts[begin:end + 1 + CONTEXT_TOKENS]))
+            yield Statement(path, STATEMENTS[text], begin, end + 1, places)
 
 
 def closing(texts, at, opens, closes):
@@ -108,8 +108,8 @@ def last_statements(folder):
     """Every ordering statement of a stage, once: where the last variant has it."""
     by_file = [list(statements_of(path)) for path in files_of(folder)]
     for i, found in enumerate(by_file):
-        later = {statement.key for others in by_file[i + 1:] for statement in others}
-        yield from (statement for statement in found if statement.key not in later)
+        later = {place for others in by_file[i + 1:] for statement in others for place in statement.places}
+        yield from (statement for statement in found if later.isdisjoint(statement.places))
 
 
 def without(statement, source):

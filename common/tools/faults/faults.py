@@ -86,9 +86,10 @@ class Mutant:
 
 
 def words_of(note):
-    """(what a fault lacks, its own shapes or none) of "without a barrier: __syncthreads(); | --heads 2"."""
+    """(what is missing, the statement or "", own shapes or none) of "without a barrier: f(); | --heads 2"."""
     words, _, shape = note.removeprefix("without ").partition(" | ")
-    return words.partition(": ")[0], [shape] if shape else []
+    lacks, _, statement = words.partition(": ")
+    return lacks, statement, [shape] if shape else []
 
 
 def mutants_of(build, stages, folder=catalogue.FAULTS):
@@ -104,9 +105,8 @@ def mutants_of(build, stages, folder=catalogue.FAULTS):
         if not source:
             raise BadInput(f"{hunk} no longer applies: {build} does not compile {hunk.path}")
         text = source.texts()[file]
-        line, gone = patches.removed_at(hunk, text)
-        lacks, own_shapes = words_of(hunk.note)
-        mutants.append(Mutant(hunk, source, file, line, lacks, gone,
+        lacks, statement, own_shapes = words_of(hunk.note)
+        mutants.append(Mutant(hunk, source, file, patches.line_of_change(hunk, text), lacks, statement,
                               own_shapes or SHAPES_OF.get(stage, SHAPES),
                               patches.apply([hunk], {hunk.path: text})[hunk.path]))
     if not mutants:
