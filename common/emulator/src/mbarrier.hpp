@@ -8,8 +8,8 @@
 
 namespace emulator {
 
-/// The mbarriers of one block: 8 bytes of its shared memory each, that count arrivals and bytes. A thread that waits
-/// is blocked until the phase has ended, where a GPU's thread polls.
+/// The mbarriers of one block: 8 bytes of its shared memory each, that count arrivals and bytes. A thread
+/// that waits is blocked until the phase has ended, where a GPU's thread polls.
 class Mbarriers {
  public:
   explicit Mbarriers(Worker& block) : block_(block) {}

@@ -30,7 +30,7 @@ void RaceChecker::begin_block(Worker& worker) {
     warp_tick_[warp] = first_tick_;
     all_known_[warp] = first_tick_ - 1;
   }
-  // What clocks hold from blocks before is older than this block's first tick, and so nothing.
+  // What clocks hold from previous blocks is older than this block's first tick, and so nothing.
   known_.resize(kWarps);
   released_.resize(kBarriers);
   mbarriers_.clear();
@@ -43,8 +43,8 @@ void RaceChecker::begin_block(Worker& worker) {
   }
   any_in_flight_ = false;
   being_read_.clear();
-  // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing to serve
-  // elsewhere.
+  // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing
+  // to serve elsewhere.
   for (const std::size_t chunk : used_chunks_) free_chunks_.push_back(std::move(global_[chunk]));
   used_chunks_.clear();
   if (global_.empty()) global_.resize((DeviceMemory::instance().range_bytes() >> kChunkShift) + 1);
@@ -68,7 +68,7 @@ std::uint32_t RaceChecker::now() const {
 
 bool RaceChecker::is_over(std::uint16_t thread, std::uint32_t tick) const {
   const Clock& known = known_[std::size_t(self_warp_)];
-  if (thread >= kCopyEngine) return tick <= known.of_mbarrier[thread - kCopyEngine];
+  if (thread >= kTma) return tick <= known.of_mbarrier[thread - kTma];
   const int warp = thread / 32;
   if (thread == self_) return true;
   if (warp == self_warp_) return tick < warp_tick_[warp];
@@ -169,7 +169,7 @@ void RaceChecker::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t m
   for (std::ptrdiff_t at = offset; at < offset + bytes; at += kCellBytes) {
     Cell& cell = shared_[std::size_t(at / kCellBytes)];
     cell.write_tick = barrier.tick;
-    cell.write_thread = std::uint16_t(kCopyEngine + index);
+    cell.write_thread = std::uint16_t(kTma + index);
     cell.write_bytes = 3;
     cell.write_place = place;
     cell.write_was_atomic = false;
@@ -275,8 +275,8 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     report({.kind = ReportKind::uninitialized_shared,
             .site = {},
             .pc = worker_->tracer()->pc_of(place),
-            .message =
-                fmt::format("{} thread {} reads {}, which nobody has written", worker_->name(), self_, name),
+            .message = fmt::format("{} thread {} reads {}, which no thread has written", worker_->name(),
+                                   self_, name),
             .threads = {self_},
             .variable = variable});
   }
@@ -287,28 +287,27 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     found_race(cell, writes ? "write after write" : "read after write", cell.write_thread, cell.write_place,
                place, shared, where);
   }
-  if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kCopyEngine &&
+  if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kTma &&
       fences_[cell.write_thread] == cell.write_fences &&
       worker_->faults.first_time(ReportKind::missing_fence, worker_->tracer()->pc_of(place))) {
     std::string variable;
     const std::string name = worker_->smem.name_of(std::ptrdiff_t(where), &variable);
-    report(
-        {.kind = ReportKind::missing_fence,
-         .site = {},
-         .pc = worker_->tracer()->pc_of(place),
-         .message = fmt::format(
-             "{}: the copy engine or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
-             worker_->name(), name, int(cell.write_thread)),
-         .threads = {int(cell.write_thread), self_},
-         .variable = variable,
-         .other_pc = worker_->tracer()->pc_of(cell.write_place)});
+    report({.kind = ReportKind::missing_fence,
+            .site = {},
+            .pc = worker_->tracer()->pc_of(place),
+            .message = fmt::format(
+                "{}: TMA or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
+                worker_->name(), name, int(cell.write_thread)),
+            .threads = {int(cell.write_thread), self_},
+            .variable = variable,
+            .other_pc = worker_->tracer()->pc_of(cell.write_place)});
   }
   if (!writes) {
     note_read(cell, bytes, place);
     return;
   }
 
-  // After earlier reads, by anybody but this thread.
+  // After earlier reads, by other threads than this one.
   if (cell.read_tick >= first_tick_ && (cell.read_bytes & bytes) && access != Access::atomic) {
     bool races = false;
     for (std::uint32_t warps = cell.read_warps; warps && !races; warps &= warps - 1) {
@@ -341,7 +340,7 @@ std::uint32_t RaceChecker::last_read(const Cell& cell, int warp) const {
 }
 
 // Keeps the readers that a later write could race with: those that are over for this reader are over for
-// whoever comes after it in order.
+// every thread that comes after it in order.
 void RaceChecker::note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place) {
   const std::uint32_t now = this->now();
   const std::uint32_t own_warp = 1u << self_warp_;

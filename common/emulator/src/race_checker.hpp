@@ -16,24 +16,26 @@ enum class Access : std::uint8_t {
   async_load,   ///< the global side of a cp.async
   async_store,  ///< its shared side
   ldmatrix,
-  bulk_store,  ///< what the copy engine will write, when it is asked to
-  proxy_load,  ///< by the copy engine or wgmma: past what threads wrote and have not fenced
+  bulk_store,  ///< what TMA will write, when the copy is issued
+  proxy_load,  ///< by TMA or wgmma, which miss what threads wrote and have not fenced
 };
 inline bool is_write(Access access) {
   return access == Access::store || access == Access::async_store || access == Access::bulk_store;
 }
 
-/// Finds pairs of accesses by two threads of a block to the same bytes, one of them a write, that nothing
-/// orders.
+/// Finds pairs of accesses by two threads of a block to the same bytes, one of them a write,
+/// that nothing orders.
 ///
-/// What orders: a block barrier everything; a named barrier what its warps did before arriving and what those
-/// that waited do after; __syncwarp, and every operation with its warp, the lanes of a warp; an mbarrier what
-/// a thread that arrives did, and what its warp did before the last operation that ordered it, and what the
-/// warps of those that waited do after. What the copy engine writes is over for those who waited for the
-/// phase of the mbarrier that counted it. Time is counted in ticks, one a synchronisation; each warp carries
-/// the tick it is in and, for each other warp, the last tick of that warp it knows to be over (vector clocks,
-/// as in FastTrack, Flanagan and Freund 2009, with warps in place of threads, single threads where they
-/// arrive alone, and mbarriers for what the copy engine does).
+/// A block barrier orders everything. A named barrier orders what its warps did before they arrived before
+/// what the waiting warps do afterwards. __syncwarp orders the lanes of its warp. An mbarrier orders what an
+/// arriving thread did, and what its warp did before the last operation that ordered the warp, before what
+/// the warps of waiting threads do afterwards. What TMA writes is over for threads that waited for the phase
+/// of the mbarrier that counted it.
+///
+/// Time is counted in ticks, one per synchronisation. Each warp carries the tick it is in and, for each other
+/// warp, the last tick of that warp that it knows to be over. These are vector clocks, as in FastTrack
+/// (Flanagan and Freund 2009), with warps in place of threads, single threads where they arrive alone, and
+/// mbarriers for what TMA does.
 class RaceChecker {
  public:
   void begin_block(Worker& worker);
@@ -49,19 +51,19 @@ class RaceChecker {
   void mbarrier_arrived(std::ptrdiff_t offset);
   void mbarrier_phase_ended(std::ptrdiff_t offset);
   void mbarrier_waited(std::ptrdiff_t offset);
-  /// The current thread's writes to shared memory are now visible to the copy engine and wgmma.
+  /// The current thread's writes to shared memory are now visible to TMA and wgmma.
   void proxy_fence();
 
   /// `place` is an index into the tracer's places, for the report.
   void shared_access(std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
   void global_access(const char* address, int bytes, Access access, std::uint32_t place);
-  /// The same by a given thread: what the copy engine or wgmma read on its behalf.
+  /// The same by a given thread: what TMA or wgmma read on its behalf.
   void shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
-  /// What the copy engine has written, to be counted by the mbarrier at `mbarrier`.
+  /// What TMA has written, to be counted by the mbarrier at `mbarrier`.
   void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uint32_t place);
-  /// From its issue until it has been waited for nobody may write to what a bulk store reads.
+  /// From the issue of a bulk store until the wait for it, no thread may write to what it reads.
   void set_being_read(std::ptrdiff_t offset, int bytes, bool being_read);
-  /// Between issue and wait of a cp.async nobody may touch the bytes.
+  /// Between issue and wait of a copy, no thread may touch the bytes.
   void set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight);
 
  private:
@@ -69,10 +71,10 @@ class RaceChecker {
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kBarriers = 17;    // named ones, and the cluster's
   static constexpr int kMbarriers = 128;  // more share the last one's clock
-  // In place of a thread: the copy engine, with kCopyEngine + i for what counts on mbarrier i.
-  static constexpr int kCopyEngine = kThreads;
+  // In place of a thread: TMA, with kTma + i for what counts on mbarrier i.
+  static constexpr int kTma = kThreads;
 
-  // For each of those who may write, the last tick known to be over.
+  // For each warp, thread and mbarrier, the last tick known to be over.
   struct Clock {
     std::uint32_t of_warp[kWarps] = {};
     std::uint32_t of_thread[kThreads] = {};  // where a single thread's is later than its warp's
@@ -81,8 +83,8 @@ class RaceChecker {
   };
   struct Mbarrier {
     std::ptrdiff_t offset;
-    std::uint32_t tick;  // of the phase that has not ended, for what the copy engine writes
-    Clock arrived;       // what is over for those who wait for that phase
+    std::uint32_t tick;  // of the phase that has not ended, for what TMA writes
+    Clock arrived;       // what is over for threads that wait for that phase
     Clock ended;         // ... for the phase before it
   };
 
@@ -140,8 +142,8 @@ class RaceChecker {
     std::ptrdiff_t begin, end;
   };
   std::vector<Range> being_read_;
-  // Shadow of global memory, by 64 KB of it, made where a block first touches it and used again by the next
-  // block.
+  // Shadow of global memory, by 64 KB of it, made where a block first touches it and reused by
+  // the next block.
   std::vector<std::unique_ptr<Cell[]>> global_;
   std::vector<std::size_t> used_chunks_;
   std::vector<std::unique_ptr<Cell[]>> free_chunks_;

@@ -169,8 +169,8 @@ void Worker::report_unfinished(const Thread& thread) {
     if (!faults.first_time(ReportKind::wait_never_made, std::uintptr_t(site.line))) return;
     report({.kind = ReportKind::wait_never_made,
             .site = site,
-            .message =
-                fmt::format("{} thread {} ends with {} that nobody waited for", name(), thread.linear, what),
+            .message = fmt::format("{} thread {} ends with {} that it never waited for", name(),
+                                   thread.linear, what),
             .threads = {thread.linear}});
   };
   if (const std::size_t copies = async_copies.outstanding(thread)) {
@@ -221,7 +221,7 @@ void Worker::report_deadlock() {
     if (thread.state == State::at_mbarrier) ++mbarrier_count, at_mbarrier = &thread;
     if (thread.state == State::at_register_pool) ++registers_count, at_registers = &thread;
   }
-  std::string message = name() + ": nobody can run on.";
+  std::string message = name() + ": no thread can go on.";
   std::vector<int> stuck;
   Site site;
   const auto add = [&](const Thread* thread, int count, const std::string& where) {
@@ -235,7 +235,7 @@ void Worker::report_deadlock() {
   add(at_named, named_count, "at a named barrier");
   add(at_cluster, cluster_count, "at the cluster's barrier");
   add(at_mbarrier, mbarrier_count, at_mbarrier ? "at an mbarrier, " + mbarriers.in_words(*at_mbarrier) : "");
-  add(at_registers, registers_count, "for registers that nobody gives up");
+  add(at_registers, registers_count, "for registers that no warp releases");
   if (at_operation) {
     add(at_operation, operation_count,
         fmt::format("in {} for lanes {:08x}", at_operation->operation->name,
