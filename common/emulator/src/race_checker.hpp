@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -88,19 +87,32 @@ class RaceChecker {
     Clock ended;         // ... for the phase before it
   };
 
+  // A warp's reads of a cell since it last synchronised.
+  struct Reader {
+    std::uint32_t tick;
+    std::uint32_t place;
+    std::uint16_t thread;        // the last to read
+    std::uint16_t other_thread;  // another lane that has read, or the same where there is none
+    bool by_several_lanes() const { return other_thread != thread; }
+    int thread_besides(int self) const { return thread != self ? thread : other_thread; }
+    void add(const Reader& next) {
+      if (thread != next.thread) other_thread = thread;
+      tick = next.tick;
+      place = next.place;
+      thread = next.thread;
+    }
+  };
+
   // Shadow of two bytes of memory. Ticks before the block's first stand for "never in this block".
   struct Cell {
     std::uint32_t write_tick;
-    std::uint32_t read_tick;   // the last of the readers'
-    std::uint32_t read_warps;  // bit per warp
-    std::uint32_t read_ticks;  // of each of several warps: index into read_ticks_, 0 before there were any
     std::uint32_t write_place;
-    std::uint32_t read_place;
+    Reader read;               // the last one
+    std::uint32_t read_warps;  // bit by warp
+    std::uint32_t readers;     // where several warps read: index into readers_; 0 before there were any
     std::uint16_t write_thread;
-    std::uint16_t read_thread;  // the last reader
-    std::uint8_t write_bytes;   // which of the two bytes: bits 0 and 1
+    std::uint8_t write_bytes;  // which of the two bytes: bits 0 and 1
     std::uint8_t read_bytes;
-    bool several_readers;
     bool write_was_atomic;
     std::uint16_t write_fences;  // proxy fences that the writer had made before
   };
@@ -108,11 +120,12 @@ class RaceChecker {
   bool is_over(std::uint16_t thread, std::uint32_t tick) const;
   void check(Cell& cell, std::uint8_t bytes, Access access, std::uint32_t place, bool shared,
              std::uintptr_t where);
-  std::uint32_t last_read(const Cell& cell, int warp) const;
+  const Reader& reader_of(const Cell& cell, int warp) const;
+  bool is_over(const Reader& reader) const;
   void note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place);
   void found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Access access, const char* what);
-  void found_race(const Cell& cell, const char* what, int other, std::uint32_t other_place,
-                  std::uint32_t place, bool shared, std::uintptr_t where);
+  void found_race(const char* what, int other, std::uint32_t other_place, std::uint32_t place, bool shared,
+                  std::uintptr_t where);
   Cell* global_cells(const char* address);
 
   Worker* worker_ = nullptr;
@@ -135,7 +148,8 @@ class RaceChecker {
   int self_warp_ = 0;
 
   std::vector<Cell> shared_;
-  std::vector<std::array<std::uint32_t, kWarps>> read_ticks_{1};
+  std::vector<Reader> readers_;  // warps_ for each cell that several warps read
+  std::size_t warps_ = 0;        // of the largest block so far
   std::vector<bool> in_flight_;
   bool any_in_flight_ = false;
   struct Range {

@@ -50,7 +50,6 @@ class Worker {
   /// Runs until no thread of the block can go on and all copies have landed. False: one made a fault that
   /// ends the launch.
   bool run();
-  void report_deadlock();
   void end_block();
   void end_launch(const LaunchJob& job);
 
