@@ -75,6 +75,27 @@ __global__ void consumer_too_early(const float* in, float* out) {
   }
 }
 
+// Threads of two warps read; one of the readers overwrites what it read, after the other warp or before it.
+template <bool kFault>
+__global__ void overwritten_by_a_reader(const float* in, float* out) {
+  __shared__ float value;
+  const int warp_id = int(threadIdx.x) / 32;
+  if (threadIdx.x == 0) value = in[0];
+  __syncthreads();
+  float seen = 0;
+  if (threadIdx.x == 37) seen = value;
+  if (warp_id == 1) attention::bar_arrive(1, 64);
+  if (warp_id == 0) {
+    if (!kFault) attention::bar_sync(1, 64);
+    if (threadIdx.x == 5) {
+      seen = value;
+      value = seen + 1;
+    }
+    if (kFault) attention::bar_sync(1, 64);
+  }
+  out[threadIdx.x] = seen;
+}
+
 // ---- Races on global memory ----
 
 template <bool kFault>
@@ -283,6 +304,7 @@ FAULT_LAUNCH(overwritten_too_early, 128, 0)
 FAULT_LAUNCH(two_writers, 128, 0)
 FAULT_LAUNCH(shuffle_for_barrier, 32, 0)
 FAULT_LAUNCH(consumer_too_early, 64, 0)
+FAULT_LAUNCH(overwritten_by_a_reader, 128, 0)
 FAULT_LAUNCH(global_race, 128, 0)
 FAULT_LAUNCH(async_not_waited, 128, 0)
 FAULT_LAUNCH(async_wait_off_by_one, 128, 0)
@@ -317,6 +339,7 @@ std::span<const Fault> all() {
       FAULT_ENTRY(two_writers),
       FAULT_ENTRY(shuffle_for_barrier),
       FAULT_ENTRY(consumer_too_early),
+      FAULT_ENTRY(overwritten_by_a_reader),
       FAULT_ENTRY(global_race),
       FAULT_ENTRY(async_not_waited),
       FAULT_ENTRY(async_wait_off_by_one),

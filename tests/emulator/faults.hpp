@@ -5,8 +5,8 @@
 #include <span>
 #include <string_view>
 
-// Kernels with one planted fault each, and the same kernel without it: what the checkers must and must not
-// report.
+// Kernels with one planted fault each, and the same kernel without it: what the checkers must and
+// must not report.
 namespace faults {
 
 struct Fault {

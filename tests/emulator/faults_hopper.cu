@@ -102,8 +102,8 @@ __global__ void line_not_expected(const float* in, float* out) {
   out[threadIdx.x] = line[threadIdx.x];  // fault: line_not_expected
 }
 
-// Two lines, each with a barrier of its own. The first has landed when the second is asked for, but only who
-// waits for it may know.
+// Two lines, each with an mbarrier of its own. The first has landed when the second copy is issued, but only
+// threads that wait at its mbarrier may rely on that.
 template <bool kFault>
 __global__ void waits_for_another(const float* in, float* out) {
   __shared__ __align__(128) float line[2][256];
@@ -174,7 +174,7 @@ __global__ void line_misaligned(const float* in, float* out) {
 
 // ---- Tiles: `out` is a tensor of 8 rows of 64 halves ----
 
-// All threads write the tile, for the copy engine to read.
+// All threads write the tile, for TMA to read.
 __device__ const float* written_tile(const float* in, bool fenced) {
   float* tile = reinterpret_cast<float*>(dynamic_smem);
   for (int i = int(threadIdx.x); i < 256; i += int(blockDim.x)) tile[i] = in[i];
@@ -315,8 +315,7 @@ __global__ void written_tile_not_shown(const float* in, float* out) {
   out[threadIdx.x] = d[0];
 }
 
-// The tile is given back when its products were asked for, not when they are complete; the next load comes
-// then.
+// The tile is released when its products were issued, not when they are complete; the next load overwrites it.
 template <bool kFault>
 __global__ void tile_given_back_early(const float* in, float* out) {
   __shared__ Mbarrier full, empty;
@@ -347,7 +346,7 @@ __global__ void tile_given_back_early(const float* in, float* out) {
   attention::wgmma_commit_group();
   if (!kFault) attention::wgmma_wait_group<0>(d);
   attention::mbarrier_arrive(&empty);
-  attention::bar_sync(1, 160);  // here the next load has been asked for
+  attention::bar_sync(1, 160);  // here the next load has been issued
   attention::wgmma_wait_group<0>(d);
   attention::mbarrier_wait(&full, 1);
   out[threadIdx.x] = d[0];
@@ -400,9 +399,8 @@ __global__ void remote_store_not_waited(const float* in, float* out) {
   attention::cluster_arrive();
   attention::cluster_wait();
   const float value = in[threadIdx.x];
-  attention::st_async(attention::mapa(&values[threadIdx.x], other),
-                                 make_float4(value, value, value, value),
-                                 attention::mapa(&filled, other));
+  attention::st_async(attention::mapa(&values[threadIdx.x], other), make_float4(value, value, value, value),
+                      attention::mapa(&filled, other));
   attention::cluster_arrive();
   attention::cluster_wait();
   if (!kFault) attention::mbarrier_wait(&filled, 0);

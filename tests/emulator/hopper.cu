@@ -211,9 +211,8 @@ __global__ void neighbours_kernel(float* out, int size) {
   const float base = 1000.0f * float(blockIdx.x) + float(thread);
   const std::uint32_t there = attention::mapa(&filled, right);
   attention::st_async(attention::mapa(&four_smem[thread], right),
-                                 make_float4(base, base + 0.25f, base + 0.5f, base + 0.75f), there);
-  attention::st_async(attention::mapa(&two_smem[thread], right),
-                                 make_float2(-base, -base - 0.5f), there);
+                      make_float4(base, base + 0.25f, base + 0.5f, base + 0.75f), there);
+  attention::st_async(attention::mapa(&two_smem[thread], right), make_float2(-base, -base - 0.5f), there);
   attention::mbarrier_wait(&filled, 0);
   const float4 four = four_smem[31 - thread];
   const float2 two = two_smem[31 - thread];

@@ -26,9 +26,9 @@ cudaError_t tile_load(const half* tensor, half* out, const Box& box);
 cudaError_t tile_store(const half* tile, half* tensor, const Box& box);
 
 enum class Operand { k_major, mn_major, registers };
-/// d[64][columns] (+)= a b with 64 products of depth, FP32. `a` is [64][64]: rows of m, or with mn_major of
-/// k. `b` is [columns][64], or with mn_major [64][columns rounded up to 64]. `d` is added to where
-/// `accumulate`.
+/// d[64][columns] (+)= a b with 64 products of depth, FP32. `a` is [64][64]: rows of m, or with
+/// mn_major of k. `b` is [columns][64], or with mn_major [64][columns rounded up to 64]. `d` is added
+/// to where `accumulate`.
 cudaError_t wgmma(const half* a, Operand a_kind, const half* b, Operand b_kind, float* d, int columns,
                   bool accumulate);
 /// Two accumulators in flight: out = a b[0] of [64][64], then a b[1]; each waited for by its own group.
@@ -43,8 +43,8 @@ cudaError_t elect(int* out);
 /// `blocks` blocks in clusters of `size`: out[256 * block + ...] gets 16 and 8 bytes a thread from the
 /// block's left neighbour in the cluster, 32 threads each, and the block's rank.
 cudaError_t neighbours(float* out, int blocks, int size);
-/// A cluster of two: block 0 loads 64 rows of a [1, 64, 64] tensor into both; out is [2][64][64] as it lies
-/// there.
+/// A cluster of two: block 0 loads 64 rows of a [1, 64, 64] tensor into both; out is [2][64][64] as
+/// it lies there.
 cudaError_t multicast(const half* tensor, half* out);
 
 }  // namespace hopper

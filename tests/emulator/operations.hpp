@@ -28,8 +28,8 @@ cudaError_t wmma(const half* a, bool a_column_major, const half* b, bool b_colum
 /// 32 threads copy `bytes` each, of which `source_bytes` are from `in`, in three groups of which the first
 /// two are waited for before out[0 .. 2 * 32 * bytes) is written, and then the third.
 cudaError_t async_copies(const unsigned char* in, unsigned char* out, int bytes, int source_bytes);
-/// A producer warp hands `tiles` tiles of 32 numbers to a consumer warp through one buffer and two named
-/// barriers.
+/// A producer warp hands `tiles` tiles of 32 numbers to a consumer warp through one buffer and
+/// two named barriers.
 cudaError_t hand_over(const float* in, float* out, int tiles);
 /// 256 threads reverse 256 numbers through static and through dynamic shared memory, and add the two.
 cudaError_t reverse(const float* in, float* out);

@@ -17,7 +17,7 @@ cudaError_t with_static_smem(std::size_t smem_bytes);
 cudaError_t attributes_of_static(cudaFuncAttributes* attributes);
 /// out[i] += value, 64 threads.
 cudaError_t add(cudaStream_t stream, float* out, float value);
-/// 256 threads write their index to out[0], one after the other: the schedule decides who is last.
+/// 256 threads write their index to out[0], one after the other: the schedule decides which one is last.
 cudaError_t last_writer(float* out);
 /// One warp meets in __syncwarp `rounds` times.
 cudaError_t meet(int rounds);

@@ -85,7 +85,7 @@ TEST_CASE("bank conflicts of a transpose, and none with padding") {
   CHECK(conflicts.lines.front().text.find("tile[threadIdx.x][column]") != std::string::npos);
 }
 
-TEST_CASE("wide shared loads go by quarters of a warp, by halves where neighbours agree") {
+TEST_CASE("wide shared loads take a wavefront per quarter warp, per half where neighbours agree") {
   // As an H200 counts them: lanes on 32, 16 or 4 different addresses, none of which conflict.
   const auto wavefronts = [](int sharing) {
     return profile_of(
@@ -141,7 +141,7 @@ TEST_CASE("wgmma by warp, bulk copies and their bytes, mbarriers") {
   CHECK(profile.warps[1].wgmma_wavefronts == kSteps * 16 * 32 / 128);
 }
 
-TEST_CASE("of a box the copy engine fills what is outside the tensor, and stores what is inside") {
+TEST_CASE("TMA loads zeros for what is outside the tensor, and stores what is inside") {
   // 16 rows of 128 bytes from row 10 of 20, the second of two panels.
   const hopper::Box box = {.heads = 1,
                            .rows = 20,
@@ -164,7 +164,7 @@ TEST_CASE("of a box the copy engine fills what is outside the tensor, and stores
 }
 
 TEST_CASE("stores to other blocks, by instruction of a warp") {
-  // Each of the two warps makes one of 16 and one of 8 bytes a thread.
+  // Each of the two warps makes one of 16 bytes and one of 8 bytes per thread.
   const auto profile = profile_of([](Buffers& b) { return hopper::neighbours(b.out.data(), 2, 2); });
   CHECK(profile.total.remote_stores == 2 * 2);
   CHECK(profile.total.bulk_loads == 0);

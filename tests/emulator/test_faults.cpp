@@ -30,6 +30,7 @@ constexpr Expected kExpected[] = {
     {"two_writers", ReportKind::shared_race, false},
     {"shuffle_for_barrier", ReportKind::shared_race, false},
     {"consumer_too_early", ReportKind::shared_race, false},
+    {"overwritten_by_a_reader", ReportKind::shared_race, false},
     {"global_race", ReportKind::global_race, false},
     {"async_not_waited", ReportKind::in_flight_access, false},
     {"async_wait_off_by_one", ReportKind::in_flight_access, false},
@@ -231,6 +232,25 @@ TEST_CASE("a race names both threads, both places and the variable") {
   const int read = marked_lines()["missing_block_barrier"];
   CHECK(report.line + report.other_line == 2 * read - 2);
   emulator::configure({});
+}
+
+TEST_CASE("a deadlock names the barriers, their lines, and how many threads have arrived") {
+  emulator::configure({});
+  const auto fault = std::find_if(faults::all().begin(), faults::all().end(), [](const faults::Fault& entry) {
+    return entry.name == "half_a_warp_shuffles";
+  });
+  const std::vector<emulator::Report> reports = reports_of(fault->faulty);
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].kind == ReportKind::deadlock);
+  const int line = marked_lines()["half_a_warp_shuffles"];
+  const auto says = [&](const std::string& words) {
+    return reports[0].message.find(words) != std::string::npos;
+  };
+  INFO(reports[0].message);
+  CHECK(says("64 threads wait at faults.cu:" + std::to_string(line) +
+             " for lanes ffff0000 to reach __shfl_xor_sync"));
+  CHECK(says("64 threads wait at faults.cu:" + std::to_string(line + 1) +
+             " for __syncthreads, where 64 of 128 threads have arrived"));
 }
 
 TEST_CASE("a launch that faults fails the next call that waits, until cleared") {

@@ -71,7 +71,7 @@ TEST_CASE("every half converts to float and back") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("floats round to the nearest half, and in the direction asked for") {
+TEST_CASE("floats round to the nearest half, and in a given direction") {
   std::mt19937 random(3);
   int wrong = 0;
   for (int i = 0; i < 20000; ++i) {

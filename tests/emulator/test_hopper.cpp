@@ -1,5 +1,5 @@
-// Hopper's operations against scalar models written from the PTX ISA. The same tests run on a GPU of compute
-// capability 9.0.
+// Hopper's operations against scalar models written from the PTX ISA. The same tests run on a GPU of
+// compute capability 9.0.
 
 #include <algorithm>
 #include <cstdlib>
@@ -42,7 +42,7 @@ std::ptrdiff_t place_in_tensor(const Box& box, int row, int column) {
 
 constexpr Box kBoxes[] = {
     {1, 64, 64, 64, 64, 0, 0, 0},      // all of the tensor
-    {3, 100, 128, 64, 128, 0, 64, 1},  // past the end, two panels, the next head behind it
+    {3, 100, 128, 64, 128, 0, 64, 1},  // past the end, two panels, the next head after it
     {2, 40, 192, 8, 64, 2, 35, 1},     // the last panel
     {2, 50, 64, 256, 64, 0, 0, 0},     // more rows than there are
     {2, 30, 64, 16, 64, 0, 30, 0},     // nothing inside

@@ -1,4 +1,4 @@
-// The runtime API of the emulated device: what a GPU would refuse, what launches and graphs leave behind.
+// The runtime API of the emulated device: what a GPU would refuse, what launches and graphs record.
 
 #include <algorithm>
 #include <cmath>

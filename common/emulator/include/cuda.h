@@ -1,7 +1,7 @@
 #pragma once
 
-// Stand-in for the driver API's <cuda.h>: the tensor map, which make_tensor_map() of attention/tensor_map.hpp
-// fills in.
+// Stand-in for the driver API's <cuda.h>: the tensor map, which make_tensor_map() of
+// attention/tensor_map.hpp fills in.
 
 struct alignas(64) CUtensorMap_st {
   unsigned long long opaque[16];

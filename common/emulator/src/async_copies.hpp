@@ -16,17 +16,18 @@ struct AsyncCopy {
   int source_bytes;  ///< the rest is filled with zeros
 };
 
-/// The cp.asyncs of a block's threads. Nothing moves until the issuing thread waits, so that a missing wait is a
-/// wrong answer.
+/// The cp.asyncs of a block's threads. Nothing moves until the issuing thread waits, so that a missing wait
+/// is a wrong answer.
 class AsyncCopies {
  public:
   void begin_block(int thread_count);
 
   void issue(const Thread& thread, const AsyncCopy& copy, Site site);
-  /// Makes the copies since the last commit a group. Returns how many groups with copies in them are outstanding.
+  /// Makes the copies since the last commit a group. Returns how many groups with copies in
+  /// them are outstanding.
   std::size_t commit(const Thread& thread);
-  /// Carries copies out until at most `groups` committed groups are outstanding; negative: all, committed or not.
-  /// Returns them, oldest first, until the thread's next call.
+  /// Carries copies out until at most `groups` committed groups are outstanding; negative: all, committed or
+  /// not. Returns them, oldest first, until the thread's next call.
   const std::vector<AsyncCopy>& wait(const Thread& thread, int groups);
 
   std::size_t outstanding(const Thread& thread) const { return queue_of(thread).copies.size(); }

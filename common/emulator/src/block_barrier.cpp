@@ -69,6 +69,11 @@ int BlockBarrier::result(BarrierReduction reduction) const {
   }
 }
 
+std::string BlockBarrier::in_words() const {
+  return fmt::format("__syncthreads, where {} of {} threads have arrived", arrived_,
+                     worker_.scheduler.live());
+}
+
 void BlockBarrier::thread_exits(const Thread& thread) {
   if (arrived_ == 0) return;
   report({.kind = ReportKind::exited_at_barrier,

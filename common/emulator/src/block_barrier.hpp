@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "emulator/site.hpp"
 #include "emulator/thread_functions.hpp"
 
@@ -18,6 +20,8 @@ class BlockBarrier {
   bool arrive(bool predicate, Site site);
   /// Of the phase that has just ended.
   int result(BarrierReduction reduction) const;
+  /// "__syncthreads, where 32 of 64 threads have arrived"
+  std::string in_words() const;
   /// Reports the barrier where others wait for this thread, which has returned, and lets them go on.
   void thread_exits(const Thread& thread);
 

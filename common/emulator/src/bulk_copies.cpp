@@ -12,8 +12,8 @@
 namespace emulator {
 namespace {
 
-// Calls function(offset of a swizzled 16-byte chunk in shared memory, chunk in global memory or null) for a
-// tile.
+// Calls function(offset in shared memory, address in global memory or null) for each swizzled 16-byte chunk
+// of a tile.
 template <typename Function>
 void for_each_chunk(const TensorMap& map, TileIndex at, std::ptrdiff_t tile, Function function) {
   for (int panel = 0; panel < map.box_panels; ++panel) {
@@ -193,8 +193,8 @@ const TensorMap& checked_map(const CUtensorMap* map, TileIndex at, Site site) {
   if (contents.mark != TensorMap::kMark) {
     refuse(ReportKind::out_of_bounds, site, "a tensor map that make_tensor_map() did not make");
   }
-  // What of the box is inside the tensor must be inside its allocation: by panel and head the rows are evenly
-  // spaced.
+  // The part of the box inside the tensor must be inside its allocation. In a panel of a head, rows
+  // are evenly spaced.
   for (int panel = at.panel; panel < at.panel + contents.box_panels; ++panel) {
     const std::int64_t first = std::max(at.row, 0);
     const std::int64_t last =

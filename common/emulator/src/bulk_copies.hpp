@@ -37,9 +37,9 @@ struct BulkStore {
   TileIndex at;
 };
 
-/// The bulk copies of one block. A load lands when no thread of the block can run, in any order, so that data that was
-/// not waited for is not there; a store reads its tile when its thread waits, so that a tile overwritten too early
-/// is stored wrong.
+/// The bulk copies of one block. A load lands when no thread of the block can run, in any order, so that data
+/// that was not waited for is not there; a store reads its tile when its thread waits, so that a tile
+/// overwritten too early is stored wrong.
 class BulkCopies {
  public:
   explicit BulkCopies(Worker& worker) : worker_(worker) {}

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "deadlock.hpp"
 #include "emulator/hopper_operations.hpp"
 
 namespace emulator {
@@ -55,7 +56,7 @@ bool Cluster::run(const LaunchJob& job, std::uint64_t index, std::uint64_t seed)
   }
   for (unsigned rank = 0; rank < size_ && !failed; ++rank) {
     if (blocks_[rank]->scheduler.live() == 0) continue;
-    blocks_[rank]->report_deadlock();
+    report_deadlock(*blocks_[rank]);
     failed = true;
   }
   if (failed) stacks_.abandon();
@@ -66,14 +67,24 @@ bool Cluster::run(const LaunchJob& job, std::uint64_t index, std::uint64_t seed)
   return !failed;
 }
 
-void Cluster::check_barrier() {
-  int arrived = 0, live = 0;
+Cluster::Arrivals Cluster::arrivals() const {
+  Arrivals all = {0, 0};
   for (unsigned rank = 0; rank < size_; ++rank) {
-    arrived += blocks_[rank]->cluster_barrier.arrived();
-    live += blocks_[rank]->scheduler.live();
+    all.arrived += blocks_[rank]->cluster_barrier.arrived();
+    all.live += blocks_[rank]->scheduler.live();
   }
+  return all;
+}
+
+void Cluster::check_barrier() {
+  const auto [arrived, live] = arrivals();
   if (arrived == 0 || arrived < live) return;
   for (unsigned rank = 0; rank < size_; ++rank) blocks_[rank]->cluster_barrier.release();
+}
+
+std::string Cluster::barrier_in_words() const {
+  const auto [arrived, live] = arrivals();
+  return fmt::format("the cluster's barrier, where {} of {} threads have arrived", arrived, live);
 }
 
 std::uint64_t Cluster::take_switches() {

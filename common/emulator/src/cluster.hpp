@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "worker.hpp"
@@ -24,10 +25,17 @@ class Cluster {
   Worker& block(unsigned rank) { return *blocks_[rank]; }
   /// Ends the phase of the cluster's barrier where all threads that have not returned have arrived.
   void check_barrier();
+  /// "the cluster's barrier, where 32 of 64 threads have arrived"
+  std::string barrier_in_words() const;
   /// Of all its blocks since the last call.
   std::uint64_t take_switches();
 
  private:
+  // Threads of all its blocks at the cluster's barrier, and those that have not returned.
+  struct Arrivals {
+    int arrived, live;
+  };
+  Arrivals arrivals() const;
   void enter(unsigned rank);
 
   FiberStacks stacks_;

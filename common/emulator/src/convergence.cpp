@@ -44,8 +44,8 @@ bool Convergence::arrive(const WarpOperation& operation, unsigned mask, void* ar
   return try_operation(self, &self) && self.state == State::ready;
 }
 
-// Performs what `member` waits in if all lanes of its mask are there. `performer` goes on at once, the others become
-// ready.
+// Performs what `member` waits in if all lanes of its mask are there. `performer` goes on at once, the
+// others become ready.
 bool Convergence::try_operation(Thread& member, const Thread* performer) {
   Scheduler& scheduler = worker_.scheduler;
   unsigned& waiting = waiting_[member.warp()];

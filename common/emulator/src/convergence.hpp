@@ -4,8 +4,8 @@
 
 namespace emulator {
 
-/// Where the lanes of a warp converge for an instruction that they execute together: each waits until all lanes of
-/// its mask are there, and the last one performs the instruction for all.
+/// Where the lanes of a warp converge for an instruction that they execute together: each waits until all
+/// lanes of its mask are there, and the last one performs the instruction for all.
 class Convergence {
  public:
   explicit Convergence(Worker& worker) : worker_(worker) {}

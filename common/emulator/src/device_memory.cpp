@@ -37,7 +37,7 @@ std::size_t available_host_bytes() {
   return std::size_t(sysconf(_SC_AVPHYS_PAGES)) * kPage;
 }
 
-// Pages that belong to an allocation, and what of them lies before and behind it.
+// The pages of an allocation, which also hold a few bytes before and after it.
 struct Pages {
   char* begin;
   std::size_t bytes;
@@ -97,7 +97,7 @@ char* DeviceMemory::allocate(std::size_t bytes) {
   if (bytes > free_bytes()) return nullptr;
   const std::size_t page_bytes = round_up(round_up(std::max<std::size_t>(bytes, 1), kAlignment), kPage);
   const std::size_t range_bytes =
-      round_up(page_bytes + kPage, kGranule);  // at least one inaccessible page behind
+      round_up(page_bytes + kPage, kGranule);  // at least one inaccessible page after it
 
   Range range = {nullptr, 0};
   const auto fits = [&](const Range& old) {
@@ -182,13 +182,13 @@ void DeviceMemory::check_bands() {
       return std::any_of(begin, end, [](char byte) { return static_cast<unsigned char>(byte) != kPoison; });
     };
     const bool before = is_damaged(pages.begin, allocation->begin);
-    const bool behind = is_damaged(allocation->end(), pages.begin + pages.bytes);
-    if (!before && !behind) continue;
+    const bool after = is_damaged(allocation->end(), pages.begin + pages.bytes);
+    if (!before && !after) continue;
     report({.kind = ReportKind::out_of_bounds,
             .site = {},
             .pc = reinterpret_cast<std::uintptr_t>(allocation->begin),  // one report an allocation
             .message = fmt::format("bytes {} an allocation of {} bytes were overwritten",
-                                   before ? "before" : "behind", allocation->bytes)});
+                                   before ? "before" : "after", allocation->bytes)});
     std::memset(pages.begin, kPoison, std::size_t(allocation->begin - pages.begin));
     std::memset(allocation->end(), kPoison, std::size_t(pages.begin + pages.bytes - allocation->end()));
   }

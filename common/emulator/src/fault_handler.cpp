@@ -58,7 +58,7 @@ void on_fault(int signal, siginfo_t* info, void* raw_context) {
   auto* context = static_cast<ucontext_t*>(raw_context);
   const bool in_kernel = worker && worker->scheduler.has_current();
   if (!in_kernel) {
-    // Not a kernel's fault: the instruction faults again, for whoever handled that before.
+    // Not a kernel's fault: the instruction faults again, for the handler that was there before ours.
     sigaction(signal, signal == SIGSEGV ? &previous_segv : &previous_bus, nullptr);
     return;
   }

@@ -7,8 +7,8 @@
 
 namespace emulator {
 
-/// The faults that a worker has met in this launch. Formatting a report costs too much to do it for every thread
-/// that repeats a fault.
+/// The faults that a worker has met in this launch. Formatting a report costs too much to do it for every
+/// thread that repeats a fault.
 class FaultLog {
  public:
   void begin_launch() { seen_.clear(); }

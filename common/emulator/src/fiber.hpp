@@ -20,7 +20,7 @@ struct Fiber {
   void* fake_stack = nullptr;
 #endif
 
-  /// Leaves this fiber, which somebody will continue later, for `to`.
+  /// Leaves this fiber, to be continued later, for `to`.
   __attribute__((always_inline)) void switch_to(Fiber& to) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&fake_stack, to.stack_bottom, to.stack_bytes);

@@ -5,16 +5,16 @@
 
 // The switch from one fiber to another: Boost.Context's fcontext, or on x86-64 our own.
 //
-// Ours is inlined into whoever waits. It declares every register clobbered, so the compiler saves those it
-// needs and no others, and it makes no call: then the processor's prediction of returns stays right, because
-// the fibers of a warp mostly wait in one place and the last call it remembers is as good as theirs. A
-// misprediction or two costs more than all the instructions.
+// Ours is inlined where a thread waits. It declares every register clobbered, so that the compiler saves
+// those it needs and no others. It makes no call, so that the processor's prediction of returns stays right:
+// the fibers of a warp mostly wait in one place, and the last call that the processor remembers is as good as
+// theirs. A misprediction or two costs more than all the instructions.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 
 namespace emulator {
 
-/// Where a fiber that does not run continues: the top of its stack, where the address of its next instruction
-/// lies.
+/// Where a fiber that does not run continues: the top of its stack, where the address of its
+/// next instruction lies.
 struct SavedContext {
   void* stack = nullptr;
 };
@@ -87,8 +87,7 @@ struct SavedContext {
   boost::context::detail::fcontext_t context = nullptr;
 };
 
-// A fiber learns only when it has arrived where it came from: `came.data` is the context that was left, or
-// null.
+// A fiber learns only on arrival where it came from: `came.data` is the context that was left, or null.
 inline void note_arrival(boost::context::detail::transfer_t came) {
   if (came.data) static_cast<SavedContext*>(came.data)->context = came.fctx;
 }

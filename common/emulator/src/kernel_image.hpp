@@ -7,8 +7,8 @@
 
 namespace emulator {
 
-/// A `__shared__` variable outside the dynamic array: a thread-local variable of the library its kernel is
-/// in.
+/// A `__shared__` variable outside the dynamic array: a thread-local variable of the library its
+/// kernel is in.
 struct SharedVariable {
   std::size_t offset;  ///< in the library's thread-local segment
   std::size_t bytes;
@@ -58,8 +58,8 @@ class KernelImage {
 /// Is any loaded image traced?
 bool any_image_traced();
 
-/// File names of the loaded libraries of kernels that are not traced. A library of kernels is one that `folder`, where
-/// the emulated device's own library lies, has too.
+/// File names of the loaded libraries of kernels that are not traced. A library of kernels is one that
+/// `folder`, where the emulated device's own library lies, has too.
 std::vector<std::string> plain_kernel_libraries(const std::string& folder);
 
 }  // namespace emulator

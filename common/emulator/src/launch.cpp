@@ -89,8 +89,8 @@ int worker_count(std::uint64_t clusters, std::uint64_t threads_of_cluster) {
   return int(std::min<std::uint64_t>(std::uint64_t(count), clusters));
 }
 
-// The order in which clusters (or blocks, where there are none) run: a permutation that the seed alone
-// decides.
+// The order in which clusters (or blocks, where there are none) run: a permutation that the
+// seed alone decides.
 std::vector<std::uint32_t> run_order(std::uint64_t count, std::uint64_t seed) {
   std::vector<std::uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0);

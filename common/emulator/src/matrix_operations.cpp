@@ -1,4 +1,4 @@
-// ldmatrix, mma.sync and wmma, done once a warp by the last lane to arrive.
+// ldmatrix, mma.sync and wmma, performed once per warp by the last lane to arrive.
 //
 // Products of halves are exact in float; sums are taken in float, in order of k. Tensor cores sum several
 // products at once with wider, truncated intermediates, so the last bits differ.
@@ -256,8 +256,8 @@ void wmma_load_operand(void* fragment, WmmaOperand operand, WmmaTile tile, Site 
   const auto* memory = static_cast<const std::uint16_t*>(tile.memory);
   auto* elements = static_cast<std::uint16_t*>(fragment);
 
-  // From shared memory the chip loads such a tile by ldmatrix.x4: each lane gives half a row of the 16 in
-  // memory.
+  // From shared memory the chip loads such a tile by ldmatrix.x4: each lane gives half a row of the
+  // 16 in memory.
   const bool in_shared = worker.smem.offset_of(memory) >= 0;
   if (tracer && in_shared) {
     const std::uint16_t* half_row = memory + std::size_t(lane % 16) * tile.leading_dimension + lane / 16 * 8;

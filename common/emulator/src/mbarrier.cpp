@@ -131,8 +131,9 @@ std::string Mbarriers::in_words(const Thread& thread) const {
                                     [&](const Waiting& entry) { return entry.thread == &thread; });
   Bits bits;
   std::memcpy(&bits, block_.smem.at(waiting->offset), sizeof(bits));
-  return fmt::format("{}: {} of {} arrivals and {} bytes missing", block_.smem.name_of(waiting->offset),
-                     unsigned(bits.pending), unsigned(bits.expected), bits.missing_bytes());
+  return fmt::format("mbarrier {}, which lacks {} of {} arrivals and {} bytes",
+                     block_.smem.name_of(waiting->offset), unsigned(bits.pending), unsigned(bits.expected),
+                     bits.missing_bytes());
 }
 
 // ---- For kernels ----

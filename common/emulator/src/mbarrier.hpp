@@ -8,8 +8,8 @@
 
 namespace emulator {
 
-/// The mbarriers of one block: 8 bytes of its shared memory each, that count arrivals and bytes. A thread that waits
-/// is blocked until the phase has ended, where a GPU's thread polls.
+/// The mbarriers of one block: 8 bytes of its shared memory each, that count arrivals and bytes. A thread
+/// that waits is blocked until the phase has ended, where a GPU's thread polls.
 class Mbarriers {
  public:
   explicit Mbarriers(Worker& block) : block_(block) {}
@@ -28,7 +28,7 @@ class Mbarriers {
   void complete_tx(std::ptrdiff_t offset, unsigned bytes, Site site);
   /// False: the phase of this parity has not ended, and the thread waits for that.
   bool wait(Thread& thread, std::ptrdiff_t offset, unsigned parity, Site site);
-  /// "tile_ready: 1 of 2 arrivals and 8192 bytes missing", for a thread that waits.
+  /// "mbarrier full, which lacks 1 of 2 arrivals and 8192 bytes", for a thread that waits.
   std::string in_words(const Thread& thread) const;
 
  private:

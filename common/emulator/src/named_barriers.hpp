@@ -16,7 +16,8 @@ class NamedBarriers {
   explicit NamedBarriers(Worker& worker) : worker_(worker) {}
   void begin_block();
 
-  /// A warp arrives with the lanes of `mask`, at a barrier for `threads` threads. False: with `sync` it must wait.
+  /// A warp arrives with the lanes of `mask`, at a barrier for `threads` threads. False: with `sync`
+  /// it must wait.
   bool arrive(int id, int threads, bool sync, Thread* lanes, unsigned mask);
   /// "named barrier 3, where 32 of 64 threads have arrived", for a thread that waits there.
   std::string in_words(const Thread& thread) const;

@@ -91,7 +91,7 @@ Place resolve(std::uintptr_t pc, Site site) {
                    : place_of(pc);
 }
 
-// Sectors and wavefronts beyond the ideal: what a line costs for nothing.
+// Sectors and wavefronts beyond the ideal: what a line wastes.
 std::uint64_t waste(const Counters& counters) {
   return counters.global_load_sectors - counters.global_load_sectors_ideal + counters.global_store_sectors -
          counters.global_store_sectors_ideal + counters.shared_load_wavefronts -
@@ -313,12 +313,12 @@ std::string human(std::uint64_t value) {
   return fmt::format("{:.2f} G", double(value) / 1e9);
 }
 
-// "4.2 sectors a request (1.0 is ideal)": how far from coalesced, or from free of conflicts.
+// "4.20 per request, ideal 1.00": how far from coalesced, or from free of bank conflicts.
 void print_traffic(std::ostream& out, const char* what, const char* unit, std::uint64_t requests,
                    std::uint64_t done, std::uint64_t ideal, std::uint64_t bytes) {
   if (requests == 0) return;
   out << fmt::format(
-      "  {:<14} {:>10} requests {:>10} {:<10} {:5.2f} a request, ideal {:5.2f} (x{:.2f}) {:>10} bytes\n",
+      "  {:<14} {:>10} requests {:>10} {:<10} {:5.2f} per request, ideal {:5.2f} (x{:.2f}) {:>10} bytes\n",
       what, human(requests), human(done), unit, double(done) / double(requests),
       double(ideal) / double(requests), double(done) / double(ideal), human(bytes));
 }
@@ -355,11 +355,11 @@ void print_line(std::ostream& out, const SourceLine& line) {
   add_count("votes", c.votes);
   add_count("atomics", c.atomic_requests);
   add_count("wgmma", c.wgmma);
-  add_count("wavefronts of wgmma", c.wgmma_wavefronts);
+  add_count("wgmma wavefronts", c.wgmma_wavefronts);
   add_count("bulk loads", c.bulk_loads);
-  add_count("bytes of bulk loads", c.bulk_load_bytes);
+  add_count("bulk load bytes", c.bulk_load_bytes);
   add_count("bulk stores", c.bulk_stores);
-  add_count("bytes of bulk stores", c.bulk_store_bytes);
+  add_count("bulk store bytes", c.bulk_store_bytes);
   add_count("stores to other blocks", c.remote_stores);
   add_count("mbarrier arrivals", c.mbarrier_arrivals);
   add_count("mbarrier waits", c.mbarrier_waits);
@@ -398,11 +398,11 @@ void print_profile(std::ostream& out, const Profile& profile) {
              {"votes", c.votes},
              {"atomics", c.atomic_requests},
              {"wgmma", c.wgmma},
-             {"wavefronts of wgmma", c.wgmma_wavefronts},
+             {"wgmma wavefronts", c.wgmma_wavefronts},
              {"bulk loads", c.bulk_loads},
-             {"bytes of bulk loads", c.bulk_load_bytes},
+             {"bulk load bytes", c.bulk_load_bytes},
              {"bulk stores", c.bulk_stores},
-             {"bytes of bulk stores", c.bulk_store_bytes},
+             {"bulk store bytes", c.bulk_store_bytes},
              {"stores to other blocks", c.remote_stores},
              {"mbarrier waits", c.mbarrier_waits},
              {"cp.async groups in flight at most", c.max_groups_in_flight}}) {
@@ -413,10 +413,10 @@ void print_profile(std::ostream& out, const Profile& profile) {
       const std::uint64_t bytes = 32 * (c.global_load_sectors + c.global_store_sectors);
       out << fmt::format("  {} FLOP on tensor cores", human(c.tensor_flop));
       if (bytes)
-        out << fmt::format(", {:.1f} a byte of global traffic", double(c.tensor_flop) / double(bytes));
+        out << fmt::format(", {:.1f} per byte of global traffic", double(c.tensor_flop) / double(bytes));
       out << '\n';
     }
-    out << "  Lines, those that waste most first:\n";
+    out << "  Source lines, most waste first:\n";
     for (std::size_t i = 0; i < std::min(kMaxLines, kernel.lines.size()); ++i)
       print_line(out, kernel.lines[i]);
     if (kernel.lines.size() > kMaxLines)

@@ -30,10 +30,19 @@ void RaceChecker::begin_block(Worker& worker) {
     warp_tick_[warp] = first_tick_;
     all_known_[warp] = first_tick_ - 1;
   }
-  // What clocks hold from blocks before is older than this block's first tick, and so nothing.
+  // What clocks hold from previous blocks is older than this block's first tick, and so nothing.
   known_.resize(kWarps);
   released_.resize(kBarriers);
   mbarriers_.clear();
+  // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing before reuse.
+  for (const std::size_t chunk : used_chunks_) free_chunks_.push_back(std::move(global_[chunk]));
+  used_chunks_.clear();
+  if (const auto warps = std::size_t(worker.scheduler.warp_count()); warps_ < warps) {
+    warps_ = warps;
+    readers_.assign(warps_, Reader{});
+    shared_.clear();
+    free_chunks_.clear();
+  }
   const std::size_t cells = (std::size_t(worker.smem.static_bytes()) + kMaxSmemBytes) / kCellBytes + 1;
   if (shared_.size() != cells) {
     shared_.assign(cells, Cell{});
@@ -43,10 +52,6 @@ void RaceChecker::begin_block(Worker& worker) {
   }
   any_in_flight_ = false;
   being_read_.clear();
-  // What earlier blocks left in a chunk counts as old by its ticks, so chunks need no clearing to serve
-  // elsewhere.
-  for (const std::size_t chunk : used_chunks_) free_chunks_.push_back(std::move(global_[chunk]));
-  used_chunks_.clear();
   if (global_.empty()) global_.resize((DeviceMemory::instance().range_bytes() >> kChunkShift) + 1);
 }
 
@@ -68,7 +73,7 @@ std::uint32_t RaceChecker::now() const {
 
 bool RaceChecker::is_over(std::uint16_t thread, std::uint32_t tick) const {
   const Clock& known = known_[std::size_t(self_warp_)];
-  if (thread >= kCopyEngine) return tick <= known.of_mbarrier[thread - kCopyEngine];
+  if (thread >= kTma) return tick <= known.of_mbarrier[thread - kTma];
   const int warp = thread / 32;
   if (thread == self_) return true;
   if (warp == self_warp_) return tick < warp_tick_[warp];
@@ -169,7 +174,7 @@ void RaceChecker::bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t m
   for (std::ptrdiff_t at = offset; at < offset + bytes; at += kCellBytes) {
     Cell& cell = shared_[std::size_t(at / kCellBytes)];
     cell.write_tick = barrier.tick;
-    cell.write_thread = std::uint16_t(kCopyEngine + index);
+    cell.write_thread = std::uint16_t(kTma + index);
     cell.write_bytes = 3;
     cell.write_place = place;
     cell.write_was_atomic = false;
@@ -275,8 +280,8 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
     report({.kind = ReportKind::uninitialized_shared,
             .site = {},
             .pc = worker_->tracer()->pc_of(place),
-            .message =
-                fmt::format("{} thread {} reads {}, which nobody has written", worker_->name(), self_, name),
+            .message = fmt::format("{} thread {} reads {}, which no thread has written", worker_->name(),
+                                   self_, name),
             .threads = {self_},
             .variable = variable});
   }
@@ -284,46 +289,37 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
   // After an earlier write: in order, or by two atomics, or to the other byte?
   if (cell.write_tick >= first_tick_ && (cell.write_bytes & bytes) &&
       !(access == Access::atomic && cell.write_was_atomic) && !is_over(cell.write_thread, cell.write_tick)) {
-    found_race(cell, writes ? "write after write" : "read after write", cell.write_thread, cell.write_place,
-               place, shared, where);
+    found_race(writes ? "write after write" : "read after write", cell.write_thread, cell.write_place, place,
+               shared, where);
   }
-  if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kCopyEngine &&
+  if (access == Access::proxy_load && cell.write_tick >= first_tick_ && cell.write_thread < kTma &&
       fences_[cell.write_thread] == cell.write_fences &&
       worker_->faults.first_time(ReportKind::missing_fence, worker_->tracer()->pc_of(place))) {
     std::string variable;
     const std::string name = worker_->smem.name_of(std::ptrdiff_t(where), &variable);
-    report(
-        {.kind = ReportKind::missing_fence,
-         .site = {},
-         .pc = worker_->tracer()->pc_of(place),
-         .message = fmt::format(
-             "{}: the copy engine or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
-             worker_->name(), name, int(cell.write_thread)),
-         .threads = {int(cell.write_thread), self_},
-         .variable = variable,
-         .other_pc = worker_->tracer()->pc_of(cell.write_place)});
+    report({.kind = ReportKind::missing_fence,
+            .site = {},
+            .pc = worker_->tracer()->pc_of(place),
+            .message = fmt::format(
+                "{}: TMA or wgmma reads {}, which thread {} wrote with no fence_proxy_async() since",
+                worker_->name(), name, int(cell.write_thread)),
+            .threads = {int(cell.write_thread), self_},
+            .variable = variable,
+            .other_pc = worker_->tracer()->pc_of(cell.write_place)});
   }
   if (!writes) {
     note_read(cell, bytes, place);
     return;
   }
 
-  // After earlier reads, by anybody but this thread.
-  if (cell.read_tick >= first_tick_ && (cell.read_bytes & bytes) && access != Access::atomic) {
-    bool races = false;
-    for (std::uint32_t warps = cell.read_warps; warps && !races; warps &= warps - 1) {
-      const int warp = __builtin_ctz(warps);
-      if (warp != self_warp_ && !cell.several_readers)
-        races = !is_over(cell.read_thread, cell.read_tick);
-      else if (warp != self_warp_)
-        races = last_read(cell, warp) > known_[std::size_t(self_warp_)].of_warp[warp];
-      else
-        races =
-            last_read(cell, warp) >= warp_tick_[warp] && (cell.several_readers || cell.read_thread != self_);
-    }
-    if (races) {
-      found_race(cell, "write after read", cell.read_thread, cell.read_place, place, shared, where);
-      cell.read_tick = 0;
+  // After earlier reads, by other threads than this one.
+  if (cell.read.tick >= first_tick_ && (cell.read_bytes & bytes) && access != Access::atomic) {
+    for (std::uint32_t warps = cell.read_warps; warps; warps &= warps - 1) {
+      const Reader& reader = reader_of(cell, __builtin_ctz(warps));
+      if (is_over(reader)) continue;
+      found_race("write after read", reader.thread_besides(self_), reader.place, place, shared, where);
+      cell.read.tick = 0;
+      break;
     }
   }
   cell.write_tick = now();
@@ -334,60 +330,75 @@ void RaceChecker::check(Cell& cell, std::uint8_t bytes, Access access, std::uint
   cell.write_was_atomic = access == Access::atomic;
 }
 
-// Where a single warp has read, the cell itself says when.
-std::uint32_t RaceChecker::last_read(const Cell& cell, int warp) const {
+// Where a single warp has read, the cell itself knows.
+const RaceChecker::Reader& RaceChecker::reader_of(const Cell& cell, int warp) const {
   const bool several_warps = (cell.read_warps & (cell.read_warps - 1)) != 0;
-  return several_warps ? read_ticks_[cell.read_ticks][std::size_t(warp)] : cell.read_tick;
+  return several_warps ? readers_[cell.readers * warps_ + warp] : cell.read;
 }
 
-// Keeps the readers that a later write could race with: those that are over for this reader are over for
-// whoever comes after it in order.
+bool RaceChecker::is_over(const Reader& reader) const {
+  if (!reader.by_several_lanes()) return is_over(reader.thread, reader.tick);
+  const int warp = reader.thread / 32;
+  if (warp == self_warp_) return reader.tick < warp_tick_[warp];
+  return reader.tick <= known_[std::size_t(self_warp_)].of_warp[warp];
+}
+
+// Keeps the readers that a later write could race with: those that are over for this reader are over for every
+// thread that comes after it in order.
 void RaceChecker::note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place) {
   const std::uint32_t now = this->now();
   const std::uint32_t own_warp = 1u << self_warp_;
-  if (cell.read_tick == now && cell.read_thread == self_ && (cell.read_bytes & bytes) == bytes) return;
-  const bool earlier_are_over = cell.read_tick <= all_known_[self_warp_] && cell.read_tick < now;
-  const bool same_warp_is_over = cell.read_warps == own_warp && cell.read_tick < warp_tick_[self_warp_];
-  if (cell.read_tick < first_tick_ || earlier_are_over || same_warp_is_over) {
+  const std::uint16_t self = std::uint16_t(self_);
+  const Reader reader = {now, place, self, self};
+  if (cell.read.tick == now && cell.read.thread == self && (cell.read_bytes & bytes) == bytes) return;
+  const bool earlier_are_over = cell.read.tick <= all_known_[self_warp_] && cell.read.tick < now;
+  const bool same_warp_is_over = cell.read_warps == own_warp && cell.read.tick < warp_tick_[self_warp_];
+  if (cell.read.tick < first_tick_ || earlier_are_over || same_warp_is_over) {
     cell.read_warps = own_warp;
-    cell.several_readers = false;
     cell.read_bytes = bytes;
-    cell.read_tick = now;
-  } else {
-    if (const std::uint32_t others = cell.read_warps & ~own_warp) {
-      if (cell.read_ticks == 0) {
-        cell.read_ticks = std::uint32_t(read_ticks_.size());
-        read_ticks_.emplace_back();
-      }
-      auto& ticks = read_ticks_[cell.read_ticks];
-      if (cell.read_warps == others && (others & (others - 1)) == 0)
-        ticks[std::size_t(__builtin_ctz(others))] = cell.read_tick;
-      ticks[std::size_t(self_warp_)] = now;
-    }
-    cell.read_warps |= own_warp;
-    cell.several_readers = cell.several_readers || cell.read_thread != self_;
-    cell.read_bytes |= bytes;
-    cell.read_tick = std::max(cell.read_tick, now);
+    cell.read = reader;
+    return;
   }
-  cell.read_thread = std::uint16_t(self_);
-  cell.read_place = place;
+  cell.read_bytes |= bytes;
+  if (cell.read_warps == own_warp) {
+    cell.read.add(reader);
+    return;
+  }
+  if (cell.readers == 0) {
+    cell.readers = std::uint32_t(readers_.size() / warps_);
+    readers_.resize(readers_.size() + warps_);
+  }
+  Reader* readers = &readers_[cell.readers * warps_];
+  const bool one_warp_before = (cell.read_warps & (cell.read_warps - 1)) == 0;
+  if (one_warp_before) readers[__builtin_ctz(cell.read_warps)] = cell.read;
+  Reader& own = readers[self_warp_];
+  if ((cell.read_warps & own_warp) && own.tick >= warp_tick_[self_warp_])
+    own.add(reader);
+  else
+    own = reader;
+  cell.read_warps |= own_warp;
+  const std::uint32_t last_tick = std::max(cell.read.tick, now);
+  cell.read = own;
+  cell.read.tick = last_tick;
 }
 
-void RaceChecker::found_race(const Cell& cell, const char* what, int other, std::uint32_t other_place,
-                             std::uint32_t place, bool shared, std::uintptr_t where) {
-  (void)cell;
+void RaceChecker::found_race(const char* what, int other, std::uint32_t other_place, std::uint32_t place,
+                             bool shared, std::uintptr_t where) {
   const ReportKind kind = shared ? ReportKind::shared_race : ReportKind::global_race;
   const std::uintptr_t pc = worker_->tracer()->pc_of(place);
   if (!worker_->faults.first_time(kind, pc)) return;
   std::string variable;
   const std::string name = shared ? worker_->smem.name_of(std::ptrdiff_t(where), &variable)
                                   : DeviceMemory::instance().describe(reinterpret_cast<const char*>(where));
+  const bool by_copy = other >= kTma;
+  const std::string both = by_copy ? fmt::format("an asynchronous copy and thread {}", self_)
+                                   : fmt::format("threads {} and {}", other, self_);
   report({.kind = kind,
           .site = {},
           .pc = pc,
-          .message = fmt::format("{}: {} threads {} and {} at {}, with nothing between that orders them",
-                                 what, worker_->name(), other, self_, name),
-          .threads = {other, self_},
+          .message = fmt::format("{}: {} {} at {}, with nothing between that orders them", what,
+                                 worker_->name(), both, name),
+          .threads = by_copy ? std::vector<int>{self_} : std::vector<int>{other, self_},
           .variable = variable,
           .other_pc = worker_->tracer()->pc_of(other_place)});
 }

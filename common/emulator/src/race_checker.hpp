@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -16,24 +15,26 @@ enum class Access : std::uint8_t {
   async_load,   ///< the global side of a cp.async
   async_store,  ///< its shared side
   ldmatrix,
-  bulk_store,  ///< what the copy engine will write, when it is asked to
-  proxy_load,  ///< by the copy engine or wgmma: past what threads wrote and have not fenced
+  bulk_store,  ///< what TMA will write, when the copy is issued
+  proxy_load,  ///< by TMA or wgmma, which miss what threads wrote and have not fenced
 };
 inline bool is_write(Access access) {
   return access == Access::store || access == Access::async_store || access == Access::bulk_store;
 }
 
-/// Finds pairs of accesses by two threads of a block to the same bytes, one of them a write, that nothing
-/// orders.
+/// Finds pairs of accesses by two threads of a block to the same bytes, one of them a write,
+/// that nothing orders.
 ///
-/// What orders: a block barrier everything; a named barrier what its warps did before arriving and what those
-/// that waited do after; __syncwarp, and every operation with its warp, the lanes of a warp; an mbarrier what
-/// a thread that arrives did, and what its warp did before the last operation that ordered it, and what the
-/// warps of those that waited do after. What the copy engine writes is over for those who waited for the
-/// phase of the mbarrier that counted it. Time is counted in ticks, one a synchronisation; each warp carries
-/// the tick it is in and, for each other warp, the last tick of that warp it knows to be over (vector clocks,
-/// as in FastTrack, Flanagan and Freund 2009, with warps in place of threads, single threads where they
-/// arrive alone, and mbarriers for what the copy engine does).
+/// A block barrier orders everything. A named barrier orders what its warps did before they arrived before
+/// what the waiting warps do afterwards. __syncwarp orders the lanes of its warp. An mbarrier orders what an
+/// arriving thread did, and what its warp did before the last operation that ordered the warp, before what
+/// the warps of waiting threads do afterwards. What TMA writes is over for threads that waited for the phase
+/// of the mbarrier that counted it.
+///
+/// Time is counted in ticks, one per synchronisation. Each warp carries the tick it is in and, for each other
+/// warp, the last tick of that warp that it knows to be over. These are vector clocks, as in FastTrack
+/// (Flanagan and Freund 2009), with warps in place of threads, single threads where they arrive alone, and
+/// mbarriers for what TMA does.
 class RaceChecker {
  public:
   void begin_block(Worker& worker);
@@ -49,19 +50,19 @@ class RaceChecker {
   void mbarrier_arrived(std::ptrdiff_t offset);
   void mbarrier_phase_ended(std::ptrdiff_t offset);
   void mbarrier_waited(std::ptrdiff_t offset);
-  /// The current thread's writes to shared memory are now visible to the copy engine and wgmma.
+  /// The current thread's writes to shared memory are now visible to TMA and wgmma.
   void proxy_fence();
 
   /// `place` is an index into the tracer's places, for the report.
   void shared_access(std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
   void global_access(const char* address, int bytes, Access access, std::uint32_t place);
-  /// The same by a given thread: what the copy engine or wgmma read on its behalf.
+  /// The same by a given thread: what TMA or wgmma read on its behalf.
   void shared_access_by(int thread, std::ptrdiff_t offset, int bytes, Access access, std::uint32_t place);
-  /// What the copy engine has written, to be counted by the mbarrier at `mbarrier`.
+  /// What TMA has written, to be counted by the mbarrier at `mbarrier`.
   void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uint32_t place);
-  /// From its issue until it has been waited for nobody may write to what a bulk store reads.
+  /// From the issue of a bulk store until the wait for it, no thread may write to what it reads.
   void set_being_read(std::ptrdiff_t offset, int bytes, bool being_read);
-  /// Between issue and wait of a cp.async nobody may touch the bytes.
+  /// Between issue and wait of a copy, no thread may touch the bytes.
   void set_in_flight(std::ptrdiff_t offset, int bytes, bool in_flight);
 
  private:
@@ -69,10 +70,10 @@ class RaceChecker {
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kBarriers = 17;    // named ones, and the cluster's
   static constexpr int kMbarriers = 128;  // more share the last one's clock
-  // In place of a thread: the copy engine, with kCopyEngine + i for what counts on mbarrier i.
-  static constexpr int kCopyEngine = kThreads;
+  // In place of a thread: TMA, with kTma + i for what counts on mbarrier i.
+  static constexpr int kTma = kThreads;
 
-  // For each of those who may write, the last tick known to be over.
+  // For each warp, thread and mbarrier, the last tick known to be over.
   struct Clock {
     std::uint32_t of_warp[kWarps] = {};
     std::uint32_t of_thread[kThreads] = {};  // where a single thread's is later than its warp's
@@ -81,24 +82,37 @@ class RaceChecker {
   };
   struct Mbarrier {
     std::ptrdiff_t offset;
-    std::uint32_t tick;  // of the phase that has not ended, for what the copy engine writes
-    Clock arrived;       // what is over for those who wait for that phase
+    std::uint32_t tick;  // of the phase that has not ended, for what TMA writes
+    Clock arrived;       // what is over for threads that wait for that phase
     Clock ended;         // ... for the phase before it
+  };
+
+  // A warp's reads of a cell since it last synchronised.
+  struct Reader {
+    std::uint32_t tick;
+    std::uint32_t place;
+    std::uint16_t thread;        // the last to read
+    std::uint16_t other_thread;  // another lane that has read, or the same where there is none
+    bool by_several_lanes() const { return other_thread != thread; }
+    int thread_besides(int self) const { return thread != self ? thread : other_thread; }
+    void add(const Reader& next) {
+      if (thread != next.thread) other_thread = thread;
+      tick = next.tick;
+      place = next.place;
+      thread = next.thread;
+    }
   };
 
   // Shadow of two bytes of memory. Ticks before the block's first stand for "never in this block".
   struct Cell {
     std::uint32_t write_tick;
-    std::uint32_t read_tick;   // the last of the readers'
-    std::uint32_t read_warps;  // bit per warp
-    std::uint32_t read_ticks;  // of each of several warps: index into read_ticks_, 0 before there were any
     std::uint32_t write_place;
-    std::uint32_t read_place;
+    Reader read;               // the last one
+    std::uint32_t read_warps;  // bit by warp
+    std::uint32_t readers;     // where several warps read: index into readers_; 0 before there were any
     std::uint16_t write_thread;
-    std::uint16_t read_thread;  // the last reader
-    std::uint8_t write_bytes;   // which of the two bytes: bits 0 and 1
+    std::uint8_t write_bytes;  // which of the two bytes: bits 0 and 1
     std::uint8_t read_bytes;
-    bool several_readers;
     bool write_was_atomic;
     std::uint16_t write_fences;  // proxy fences that the writer had made before
   };
@@ -106,11 +120,12 @@ class RaceChecker {
   bool is_over(std::uint16_t thread, std::uint32_t tick) const;
   void check(Cell& cell, std::uint8_t bytes, Access access, std::uint32_t place, bool shared,
              std::uintptr_t where);
-  std::uint32_t last_read(const Cell& cell, int warp) const;
+  const Reader& reader_of(const Cell& cell, int warp) const;
+  bool is_over(const Reader& reader) const;
   void note_read(Cell& cell, std::uint8_t bytes, std::uint32_t place);
   void found_in_flight(std::ptrdiff_t offset, std::uint32_t place, Access access, const char* what);
-  void found_race(const Cell& cell, const char* what, int other, std::uint32_t other_place,
-                  std::uint32_t place, bool shared, std::uintptr_t where);
+  void found_race(const char* what, int other, std::uint32_t other_place, std::uint32_t place, bool shared,
+                  std::uintptr_t where);
   Cell* global_cells(const char* address);
 
   Worker* worker_ = nullptr;
@@ -133,15 +148,16 @@ class RaceChecker {
   int self_warp_ = 0;
 
   std::vector<Cell> shared_;
-  std::vector<std::array<std::uint32_t, kWarps>> read_ticks_{1};
+  std::vector<Reader> readers_;  // warps_ for each cell that several warps read
+  std::size_t warps_ = 0;        // of the largest block so far
   std::vector<bool> in_flight_;
   bool any_in_flight_ = false;
   struct Range {
     std::ptrdiff_t begin, end;
   };
   std::vector<Range> being_read_;
-  // Shadow of global memory, by 64 KB of it, made where a block first touches it and used again by the next
-  // block.
+  // Shadow of global memory, by 64 KB of it, made where a block first touches it and reused by
+  // the next block.
   std::vector<std::unique_ptr<Cell[]>> global_;
   std::vector<std::size_t> used_chunks_;
   std::vector<std::unique_ptr<Cell[]>> free_chunks_;

@@ -51,6 +51,13 @@ void RegisterPool::lower(int warp, int registers) {
   waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), served), waiting_.end());
 }
 
+std::string RegisterPool::in_words(const Thread& thread) const {
+  const auto waiting = std::find_if(waiting_.begin(), waiting_.end(),
+                                    [&](Request request) { return request.warp == thread.warp(); });
+  return fmt::format("{} registers per thread, of which {} are missing", waiting->registers,
+                     waiting->registers - of_warp_[waiting->warp] - free_);
+}
+
 // ---- For kernels ----
 
 namespace {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "thread.hpp"
@@ -19,6 +20,8 @@ class RegisterPool {
   bool raise(int warp, int registers);
   /// Lowers them, and serves the warps that wait.
   void lower(int warp, int registers);
+  /// "200 registers per thread, of which 8 are missing", for a thread that waits.
+  std::string in_words(const Thread& thread) const;
 
  private:
   struct Request {

@@ -56,7 +56,7 @@ const char* name(ReportKind kind) {
     case ReportKind::exited_at_barrier:
       return "exited threads at a barrier";
     case ReportKind::launch_not_waited:
-      return "launch before not waited for";
+      return "previous launch not waited for";
     case ReportKind::missing_fence:
       return "missing fence";
     case ReportKind::bad_mbarrier:

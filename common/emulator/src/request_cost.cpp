@@ -50,8 +50,8 @@ bool neighbours_agree(const std::uint64_t* addresses, std::uint32_t mask, int di
 }
 
 // Lanes whose words are gathered in one go: 128 bytes' worth, and twice as many where wide accesses go in
-// pairs to one address. The second is not documented; on an H200 the counters of 02_tiled's shared loads have
-// it exactly.
+// pairs to one address. The second is not documented; on an H200 the counters of 02_tiled's shared loads
+// have it exactly.
 int lanes_at_once(const std::uint64_t* addresses, std::uint32_t mask, int bytes) {
   const int lanes = bytes <= 4 ? 32 : 128 / bytes;
   if (bytes <= 4) return lanes;
@@ -68,8 +68,8 @@ RequestCost shared_wavefronts(const std::uint64_t* addresses, std::uint32_t mask
     std::uint32_t lanes = mask >> first;
     if (group_lanes < 32) lanes &= (1u << group_lanes) - 1;
     if (!lanes) continue;
-    // Distinct words by bank. At most 32 words take part: 8 lanes of 4, 16 of 2, or 32 of 1 (2 where one is
-    // split).
+    // Distinct words by bank. At most 32 words take part: 8 lanes of 4, 16 of 2, or 32 of 1 (2 where
+    // one is split).
     std::uint64_t words[32][32];
     std::uint8_t count[32] = {};
     std::uint32_t worst = 0;

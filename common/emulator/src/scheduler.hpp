@@ -8,8 +8,8 @@ namespace emulator {
 
 class Tracer;
 
-/// Decides which thread of a block runs: a fiber per thread, one at a time, lanes in random order within a warp
-/// until they block, then another warp. A seed decides the order.
+/// Decides which thread of a block runs: a fiber per thread, one at a time, lanes in random order within a
+/// warp until they block, then another warp. A seed decides the order.
 class Scheduler {
  public:
   void begin_launch(dim3 block);

@@ -14,7 +14,7 @@ void SharedMemory::begin_launch(const KernelImage& image, std::size_t dynamic_by
   static_ = image.segment();
   dynamic_ = reinterpret_cast<char*>(::dynamic_smem);
   dynamic_bytes_ = dynamic_bytes;
-  is_aside_ = false;  // nobody needs what the previous launch's clusters left there
+  is_aside_ = false;  // what the previous launch's clusters left there is not needed
 }
 
 void SharedMemory::poison() {

@@ -27,8 +27,8 @@ bool is_our_header(const std::string& file) {
          file.find("/usr/include/") != std::string::npos || file.find("/usr/lib/") != std::string::npos;
 }
 
-// Reads addr2line's answer for one object file: "0xADDRESS" and then "file:line" for each inlined frame,
-// innermost first.
+// Reads addr2line's answer for one object file: "0xADDRESS" and then "file:line" for each inlined
+// frame, innermost first.
 void ask_addr2line(const std::string& object,
                    const std::map<std::uintptr_t, std::uintptr_t>& address_in_object) {
   std::string command = fmt::format("addr2line -a -i -e '{}'", object);

@@ -486,7 +486,7 @@ void Tracer::copy_completed(const AsyncCopy& copy, std::uintptr_t pc) {
   races_.shared_access(offset, copy.bytes, Access::async_store, place_of(pc, true, Access::async_store));
 }
 
-// ---- The copy engine, wgmma, mbarriers ----
+// ---- Bulk copies, wgmma, mbarriers ----
 
 void Tracer::bulk_issued(std::ptrdiff_t offset, int bytes, std::uintptr_t pc, bool own) {
   if (!checks_) return;

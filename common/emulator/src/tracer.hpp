@@ -11,10 +11,10 @@
 
 namespace emulator {
 
-/// Of one worker: takes in every access to memory of the block that runs, checks it, and counts what the
-/// accesses of a warp cost together. Lanes run one after the other, so accesses are logged by lane and put
-/// together into requests when the warp's lanes next meet: the k-th access of each lane that stems from one
-/// place in the code.
+/// Takes in every access to memory of the block that a worker runs, checks it, and counts what the accesses
+/// of a warp cost together. Lanes run one after the other, so accesses are logged by lane and put together
+/// into requests when the warp's lanes next meet: the k-th access of each lane from one place in the code
+/// is one request.
 class Tracer {
  public:
   void begin_launch(Worker& worker);
@@ -31,8 +31,8 @@ class Tracer {
   /// Lets threads go on whose log was full, when no other lane of the warp can run.
   void continue_threads_with_full_logs(int warp);
 
-  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of a bulk
-  /// copy.
+  /// One instruction of a warp other than an access; `amount`: FLOP of a matrix product, bytes of
+  /// a bulk copy.
   void count(int warp, EventKind kind, Site site, std::uint64_t instructions = 1, std::uint64_t amount = 0);
   /// The same for what each lane does on its own, by the current thread: as of accesses, the k-th time of
   /// each lane at one place is one instruction.
@@ -50,13 +50,13 @@ class Tracer {
   void copy_issued(const AsyncCopy& copy);
   void copy_completed(const AsyncCopy& copy, std::uintptr_t pc);
 
-  /// The current thread, or one of another block (`own` false), asks the copy engine to write.
+  /// The current thread, or one of another block (`own` false), issues a copy that will write this.
   void bulk_issued(std::ptrdiff_t offset, int bytes, std::uintptr_t pc, bool own);
   void bulk_landed(std::ptrdiff_t offset, int bytes, std::ptrdiff_t mbarrier, std::uintptr_t pc);
   /// A bulk store of the current thread will read this, until it is done.
   void bulk_store_issued(std::ptrdiff_t offset, int bytes);
   void bulk_store_done(std::ptrdiff_t offset, int bytes);
-  /// The copy engine reads, for `thread`.
+  /// TMA or wgmma reads, for `thread`.
   void proxy_read(const Thread& thread, std::uintptr_t pc, std::ptrdiff_t offset, int bytes);
   void proxy_fence();
   /// The current thread initialises an mbarrier, or arrives or waits there.

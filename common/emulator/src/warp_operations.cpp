@@ -151,8 +151,10 @@ bool perform_reduce(Worker& worker, Thread* lanes, unsigned mask) {
 }
 constexpr WarpOperation kReduce = {"__reduce_sync", false, perform_reduce};
 
-// ---- Butterfly reductions: the five shuffles of a warp's sum, with the same roundings, in one meeting of
-// its lanes. A meeting is what costs time here, and some kernels do little else.
+// ---- Butterfly reductions ----
+//
+// The five shuffles of a warp's sum, with the same roundings, in one meeting of its lanes. Meetings are what
+// costs time here, and some kernels do little else.
 
 struct ButterflyArguments {
   int lanes;

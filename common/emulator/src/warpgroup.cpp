@@ -228,8 +228,8 @@ struct ProductArguments {
   std::uintptr_t pc;
 };
 
-// wgmma's wavefronts are 128 bytes each: A's rows of this warp, unless they are in registers, and B, which all four
-// warps share and the first one counts.
+// wgmma's wavefronts are 128 bytes each: A's rows of this warp, unless they are in registers, and B, which
+// all four warps share and the first one counts.
 std::uint64_t wavefronts(const WarpgroupProduct& product, int warp) {
   constexpr std::uint64_t kRowBytes = kDepth * 2, kWavefrontBytes = 128;
   const std::uint64_t a_rows = product.a ? 0 : kRows;

@@ -17,9 +17,9 @@ struct WarpProduct {
   std::uintptr_t pc;
 };
 
-/// The wgmmas that a warp has not waited for. A product is carried out when the warp waits for it: until then its
-/// accumulators hold NaN, so that a register read too early is a wrong answer, and its tiles are not read, so that
-/// a tile overwritten too early is one too.
+/// The wgmmas that a warp has not waited for. A product is carried out when the warp waits for it: until then
+/// its accumulators hold NaN, so that a register read too early is a wrong answer, and its tiles are not
+/// read, so that a tile overwritten too early is one too.
 class WarpProducts {
  public:
   void begin_block();
@@ -40,8 +40,8 @@ class WarpProducts {
   bool is_pending(int lane, const void* address, int bytes) const;
 
  private:
-  // Registers of the warp that products write. Kept when they are complete, to see whether anything else wrote
-  // them.
+  // Registers of the warp that products write. Kept when they are complete, to see whether anything
+  // else wrote them.
   struct Accumulators {
     float* of_lane[32];
     int count;                  // floats per lane

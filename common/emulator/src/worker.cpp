@@ -169,8 +169,8 @@ void Worker::report_unfinished(const Thread& thread) {
     if (!faults.first_time(ReportKind::wait_never_made, std::uintptr_t(site.line))) return;
     report({.kind = ReportKind::wait_never_made,
             .site = site,
-            .message =
-                fmt::format("{} thread {} ends with {} that nobody waited for", name(), thread.linear, what),
+            .message = fmt::format("{} thread {} ends with {} that it never waited for", name(),
+                                   thread.linear, what),
             .threads = {thread.linear}});
   };
   if (const std::size_t copies = async_copies.outstanding(thread)) {
@@ -201,48 +201,6 @@ void Worker::report_different_products(const Thread& last) {
                                    name(), first, warp),
             .threads = {first * 32, warp * 32}});
   }
-}
-
-void Worker::report_deadlock() {
-  const Thread* at_barrier = nullptr;
-  const Thread* at_operation = nullptr;
-  const Thread* at_named = nullptr;
-  const Thread* at_cluster = nullptr;
-  const Thread* at_mbarrier = nullptr;
-  const Thread* at_registers = nullptr;
-  int barrier_count = 0, operation_count = 0, named_count = 0, cluster_count = 0, mbarrier_count = 0,
-      registers_count = 0;
-  for (int i = 0; i < scheduler.thread_count(); ++i) {
-    const Thread& thread = scheduler.thread(i);
-    if (thread.state == State::at_block_barrier) ++barrier_count, at_barrier = &thread;
-    if (thread.state == State::at_collective) ++operation_count, at_operation = &thread;
-    if (thread.state == State::at_named_barrier) ++named_count, at_named = &thread;
-    if (thread.state == State::at_cluster_barrier) ++cluster_count, at_cluster = &thread;
-    if (thread.state == State::at_mbarrier) ++mbarrier_count, at_mbarrier = &thread;
-    if (thread.state == State::at_register_pool) ++registers_count, at_registers = &thread;
-  }
-  std::string message = name() + ": nobody can run on.";
-  std::vector<int> stuck;
-  Site site;
-  const auto add = [&](const Thread* thread, int count, const std::string& where) {
-    if (!thread) return;
-    message += fmt::format(" {} threads wait {} (thread {}, line {});", count, where, thread->linear,
-                           thread->site.line);
-    stuck.push_back(thread->linear);
-    site = thread->site;
-  };
-  add(at_barrier, barrier_count, "at __syncthreads");
-  add(at_named, named_count, "at a named barrier");
-  add(at_cluster, cluster_count, "at the cluster's barrier");
-  add(at_mbarrier, mbarrier_count, at_mbarrier ? "at an mbarrier, " + mbarriers.in_words(*at_mbarrier) : "");
-  add(at_registers, registers_count, "for registers that nobody gives up");
-  if (at_operation) {
-    add(at_operation, operation_count,
-        fmt::format("in {} for lanes {:08x}", at_operation->operation->name,
-                    convergence.missing(*at_operation)));
-  }
-  message += fmt::format(" {} have returned", scheduler.thread_count() - scheduler.live());
-  report({.kind = ReportKind::deadlock, .site = site, .message = message, .threads = stuck});
 }
 
 // ---- What a kernel asks of its thread ----

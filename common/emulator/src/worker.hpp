@@ -36,7 +36,8 @@ struct LaunchJob {
   std::vector<bool> traced_blocks;  ///< by index; empty: all
 };
 
-/// Runs one block at a time: the parts of a streaming multiprocessor that a block uses, and what ties them together.
+/// Runs one block at a time: the parts of a streaming multiprocessor that a block uses, and what
+/// ties them together.
 class Worker {
  public:
   Worker(Cluster& cluster, unsigned rank);
@@ -49,7 +50,6 @@ class Worker {
   /// Runs until no thread of the block can go on and all copies have landed. False: one made a fault that
   /// ends the launch.
   bool run();
-  void report_deadlock();
   void end_block();
   void end_launch(const LaunchJob& job);
 
@@ -74,7 +74,8 @@ class Worker {
   /// Block `rank` of its cluster; ends the block with a report where there is none, or it has returned.
   Worker& block_of_cluster(unsigned rank, Site site);
 
-  /// Global memory is about to be used: reports where the previous launch may still run. Either place will do.
+  /// Global memory is about to be used: reports where the previous launch may still run. Either
+  /// place will do.
   void check_previous_launch(Site site, std::uintptr_t pc) {
     if (!previous_launch_ended_) report_previous_launch(site, pc);
   }

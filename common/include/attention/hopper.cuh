@@ -1,12 +1,13 @@
 #pragma once
 
-// Hopper's own instructions: bulk copies that a copy engine carries out, barriers in shared memory that count
-// bytes, matrix products of a whole warpgroup, clusters. One wrapper each, as in ptx.cuh; the emulated device
+// Hopper's own instructions: copies that TMA carries out, barriers in shared memory that count bytes, matrix
+// products of a whole warpgroup, clusters. There is one wrapper for each, as in ptx.cuh; the emulated device
 // has a twin of this header too.
 //
-// Tiles are what TMA makes of a [rows, head_dim] matrix with the maps of tensor_map.hpp, and what wgmma
-// reads: panels of 64 columns one after the other, 128 bytes a row. Of row r, 16-byte chunk c is at place
-// c ^ (r % 8) ("128-byte swizzle"). A panel starts at a multiple of 1024 bytes.
+// A tile is a [rows, head_dim] matrix in shared memory, as TMA writes it with the maps of tensor_map.hpp and
+// as wgmma reads it. It consists of panels of 64 columns, one after the other, each with 128 bytes per row.
+// Chunk c of row r (16 bytes) lies at place c ^ (r % 8) of its row ("128-byte swizzle"), so that neither TMA
+// nor wgmma meets bank conflicts. A panel must start at a multiple of 1024 bytes.
 //
 // Source: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier", "cp.async.bulk".
 
@@ -29,19 +30,19 @@ namespace attention {
 /// 8 bytes of shared memory, 8-byte aligned.
 using Mbarrier = std::uint64_t;
 
-/// One thread, before anybody uses the barrier: a phase takes `arrivals` arrivals.
+/// Called by one thread before any thread uses the barrier. A phase takes `arrivals` arrivals.
 __device__ __forceinline__ void mbarrier_init(Mbarrier* barrier, unsigned arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"
                :
                : "r"(detail::smem_address(barrier)), "r"(arrivals)
                : "memory");
 }
-/// The thread that initialised barriers, afterwards, so that copy engine and cluster see them; other threads
-/// need a barrier behind it.
+/// Called by the thread that initialised barriers, to make them visible to TMA and to the cluster. The other
+/// threads of the block need a barrier after it.
 __device__ __forceinline__ void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-/// Arrives.
+/// Arrives at a barrier of this block.
 __device__ __forceinline__ void mbarrier_arrive(Mbarrier* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(detail::smem_address(barrier)) : "memory");
 }
@@ -52,7 +53,7 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(Mbarrier* barrier, uns
                : "r"(detail::smem_address(barrier)), "r"(bytes)
                : "memory");
 }
-/// Arrives at the barrier at the same place of block `rank` of the cluster.
+/// Arrives at the barrier that lies at the same place in the shared memory of block `rank` of the cluster.
 __device__ __forceinline__ void mbarrier_arrive_cluster(Mbarrier* barrier, unsigned rank) {
   asm volatile(
       "{\n.reg .b32 remote;\n"
@@ -62,8 +63,9 @@ __device__ __forceinline__ void mbarrier_arrive_cluster(Mbarrier* barrier, unsig
       : "r"(detail::smem_address(barrier)), "r"(rank)
       : "memory");
 }
-/// Has the phase of this parity (0 for a barrier's first, 1 for its second, 0 again ...) ended? May wait a
-/// while for it. The phase before the first counts as ended, with parity 1.
+/// Has the phase of this parity ended? A barrier's first phase has parity 0, its second 1, its third 0
+/// again. The instruction may wait a while before it answers. The phase before the first counts as ended and
+/// has parity 1.
 __device__ __forceinline__ bool mbarrier_try_wait(Mbarrier* barrier, unsigned parity) {
   unsigned ended;
   asm volatile(
@@ -81,14 +83,16 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, unsigned parity
   }
 }
 
-// ---- Bulk copies between global and shared memory: one thread asks, the copy engine does ----
+// ---- Bulk copies between global and shared memory: one thread issues them, TMA carries them out ----
 
-/// Makes this thread's ordinary writes to shared memory visible to the copy engine and to wgmma, which reach
-/// it by another way; other threads' reads of it need a barrier behind the fence.
+/// Makes this thread's ordinary writes to shared memory visible to TMA and to wgmma, which read it through
+/// the async proxy. If another thread issues that TMA store or wgmma, a barrier must stand between this
+/// fence and it.
 __device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
-/// `bytes` (a multiple of 16, as both addresses are) from global to shared memory; they count on `barrier`.
+/// Copies `bytes` from global to shared memory and counts them on `barrier`. The size and both addresses must
+/// be multiples of 16.
 __device__ __forceinline__ void cp_async_bulk(void* dst_smem, const void* src_gmem, unsigned bytes,
                                               Mbarrier* barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
@@ -97,12 +101,12 @@ __device__ __forceinline__ void cp_async_bulk(void* dst_smem, const void* src_gm
                  "r"(detail::smem_address(barrier))
                : "memory");
 }
-/// Fetches a tensor map, a __grid_constant__ parameter of the kernel, before its first use.
+/// Fetches a tensor map before its first use. The map is a __grid_constant__ parameter of the kernel.
 __device__ __forceinline__ void prefetch_tensormap(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" : : "l"(map) : "memory");
 }
-/// The map's box whose first element is at `panel` * 64 columns, `row`, `head`, into a tile. All bytes of the
-/// box count on `barrier`, also those of rows past the end, which become zeros.
+/// Loads into a tile the map's box whose first element is at column 64 * `panel`, `row`, `head`. Rows past
+/// the end become zeros; their bytes count on `barrier` like all others.
 __device__ __forceinline__ void tma_load(void* tile_smem, const CUtensorMap* map, int panel, int row,
                                          int head, Mbarrier* barrier) {
   asm volatile(
@@ -113,8 +117,8 @@ __device__ __forceinline__ void tma_load(void* tile_smem, const CUtensorMap* map
         "r"(detail::smem_address(barrier))
       : "memory");
 }
-/// The same, to the same place in each block of the cluster whose bit is set in `ranks`; the bytes count on
-/// the barrier at the same place there.
+/// The same for several blocks of the cluster: one load, written to the same place of each block whose bit is
+/// set in `ranks`. In each of them the bytes count on the barrier at the same place.
 __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtensorMap* map, int panel,
                                                    int row, int head, Mbarrier* barrier,
                                                    std::uint16_t ranks) {
@@ -126,8 +130,9 @@ __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtens
         "r"(detail::smem_address(barrier)), "h"(ranks)
       : "memory");
 }
-/// A tile to global memory; rows past the end are left out. Belongs to this thread's next bulk group. It must
-/// not begin before the first row, panel or head, as a load may: there it is an illegal instruction.
+/// Stores a tile to global memory; rows past the end are left out. The store belongs to this
+/// thread's next bulk group. Unlike a load, it must not begin before the first row, panel or head:
+/// that is an illegal instruction.
 __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorMap* map, int panel, int row,
                                           int head) {
   asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%1, {%2, %3, %4, %5}], [%0];"
@@ -135,16 +140,16 @@ __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorM
                : "r"(detail::smem_address(tile_smem)), "l"(map), "r"(0), "r"(row), "r"(panel), "r"(head)
                : "memory");
 }
-/// Makes this thread's stores since the last commit a group.
+/// Makes one group of this thread's stores since the last commit.
 __device__ __forceinline__ void cp_async_bulk_commit_group() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
-/// Waits until the copy engine has read the shared memory of all but the latest `Groups` groups.
+/// Waits until TMA has read the tiles of all but the latest `Groups` groups, which may then be overwritten.
 template <int Groups>
 __device__ __forceinline__ void cp_async_bulk_wait_group_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Groups) : "memory");
 }
-/// Waits until all but the latest `Groups` groups are complete, written and visible.
+/// Waits until all but the latest `Groups` groups are complete: written to global memory and visible.
 template <int Groups>
 __device__ __forceinline__ void cp_async_bulk_wait_group() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Groups) : "memory");
@@ -152,8 +157,8 @@ __device__ __forceinline__ void cp_async_bulk_wait_group() {
 
 // ---- One thread of many ----
 
-/// All lanes of a warp: true for one of them. With `lane == 0` the compiler does not know that it is one, and
-/// loops over lanes around every request to the copy engine.
+/// Called by all lanes of a warp: true for one of them. With `lane_id == 0` instead, the compiler cannot
+/// prove that just one lane goes on, and wraps every TMA instruction in a loop over lanes.
 __device__ __forceinline__ bool elect_sync() {
   unsigned elected;
   asm volatile(
@@ -166,13 +171,14 @@ __device__ __forceinline__ bool elect_sync() {
 
 // ---- Registers ----
 
-/// All threads of a warpgroup: takes registers until each has `Registers` (a multiple of 8), waiting for
-/// others to give them up, or gives up those above it. Takes effect only where __launch_bounds__ names a
-/// minimum of blocks.
+/// Called by all threads of a warpgroup: increases the register budget of each to `Registers`, a multiple of
+/// 8. Waits until other warpgroups have decreased theirs. It takes effect only in a kernel whose
+/// __launch_bounds__ names a minimum number of blocks.
 template <int Registers>
 __device__ __forceinline__ void setmaxnreg_inc() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
 }
+/// The same the other way: decreases the budget and so releases registers.
 template <int Registers>
 __device__ __forceinline__ void setmaxnreg_dec() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
@@ -180,17 +186,18 @@ __device__ __forceinline__ void setmaxnreg_dec() {
 
 // ---- Clusters ----
 
-/// This block's number in its cluster.
+/// This block's rank in its cluster.
 __device__ __forceinline__ unsigned cluster_ctarank() {
   unsigned rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
-/// Arrives at the cluster's barrier; what this thread wrote before is visible behind cluster_wait().
+/// Arrives at the cluster's barrier. What this thread wrote before is visible to the
+/// others after cluster_wait().
 __device__ __forceinline__ void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
-/// The same without a promise about memory: only "I have come this far".
+/// The same without any ordering of memory: it only says that this thread has come this far.
 __device__ __forceinline__ void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
@@ -198,7 +205,7 @@ __device__ __forceinline__ void cluster_arrive_relaxed() {
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
-/// Where `pointer`'s place in shared memory lies in block `rank`, as a cluster-wide shared address.
+/// The cluster-wide shared address of the same place as `pointer`, in the shared memory of block `rank`.
 __device__ __forceinline__ std::uint32_t mapa(const void* pointer, unsigned rank) {
   std::uint32_t address;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
@@ -206,8 +213,8 @@ __device__ __forceinline__ std::uint32_t mapa(const void* pointer, unsigned rank
                : "r"(detail::smem_address(pointer)), "r"(rank));
   return address;
 }
-/// Writes 16 bytes to another block's shared memory without waiting; they count on a barrier there. Both
-/// are addresses from mapa().
+/// Writes 16 bytes to another block's shared memory without waiting, and counts them on a barrier there. Both
+/// addresses are from mapa().
 __device__ __forceinline__ void st_async(std::uint32_t dst, float4 value, std::uint32_t barrier) {
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
                :
@@ -224,32 +231,35 @@ __device__ __forceinline__ void st_async(std::uint32_t dst, float2 value, std::u
 
 // ---- wgmma: D (+)= A B by the four warps of a warpgroup, 64 x N x 16, FP16 to FP32, asynchronously ----
 //
-// D, N / 2 registers: d[4 * j + 2 * h + c] is row 16 * (warp of the warpgroup) + lane / 4 + 8 * h, column
-// 8 * j + 2 * (lane % 4) + c: sixteen rows of eight-column accumulators of mma_m16n8k16, side by side. A in
-// registers, 16 of its columns, is as there too; two neighbouring eight-column blocks of D packed to half are
-// one. Between the first wgmma that uses a register and the wgmma_wait_group behind it, nothing may touch it.
+// D takes N / 2 registers per lane. d[4 * j + 2 * h + c] is the element in row 16 * (warp of the warpgroup) +
+// lane / 4 + 8 * h and column 8 * j + 2 * (lane % 4) + c. Each warp thus holds sixteen rows, as eight-column
+// accumulators of mma_m16n8k16 side by side. A in registers has the layout of mma_m16n8k16 too: 16 columns of
+// A are two neighbouring eight-column accumulators, converted to half.
+//
+// From the first wgmma that uses a register until the wgmma_wait_group for it, nothing else may
+// touch that register.
 
-/// Describes a tile to wgmma, from its first 16 (Major::k) columns or rows (Major::mn) on. Where an operand
-/// that is Major::mn is wider than a panel, `panel_bytes` is the distance of one panel from the next.
+/// The matrix descriptor of a tile, for its first 16 columns (Major::k) or rows (Major::mn). For a Major::mn
+/// operand that is wider than a panel, `panel_bytes` is the distance from one panel to the next.
 __device__ __forceinline__ std::uint64_t wgmma_descriptor(const void* tile_smem, int panel_bytes = 16) {
   constexpr std::uint64_t kSwizzle128B = 1, kEightRows = 1024 >> 4;  // lengths in units of 16 bytes
   return (detail::smem_address(tile_smem) & 0x3ffff) >> 4 | std::uint64_t(panel_bytes >> 4) << 16 |
          kEightRows << 32 | kSwizzle128B << 62;
 }
-/// The tile `bytes` further on. 16 columns of a panel are 32 bytes, 16 rows 2048.
+/// The descriptor of the tile that begins `bytes` later. 16 columns of a panel are 32 bytes, 16 rows 2048.
 __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t tile, int bytes) {
   return tile + (bytes >> 4);
 }
-/// Before the first wgmma, and again after anything else wrote its registers (accumulators or A).
+/// Needed before the first wgmma, and again after anything else wrote its registers (accumulators or A).
 __device__ __forceinline__ void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
-/// Makes the products since the last commit a group.
+/// Makes one group of the products since the last commit.
 __device__ __forceinline__ void wgmma_commit_group() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-/// Waits until at most `Groups` groups, the latest, are outstanding. The registers given are those that may
-/// be used afterwards: the compiler sees no other tie between them and the wait.
+/// Waits until at most the latest `Groups` groups are outstanding. Pass the accumulators that are read
+/// afterwards: without that the compiler sees no dependence on the wait and could read them before it.
 template <int Groups, int... kSizes>
 __device__ __forceinline__ void wgmma_wait_group(float (&... finished)[kSizes]) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Groups) : "memory");
@@ -262,7 +272,7 @@ __device__ __forceinline__ void wgmma_wait_group(float (&... finished)[kSizes]) 
   (tie(finished), ...);
 }
 
-// The products themselves, wgmma(d, a, b_tile, accumulate), are in wgmma.cuh: A is a tile or four registers per
-// lane, B a tile, N twice the size of D. `accumulate` false overwrites D.
+// The products themselves, wgmma(d, a, b_tile, accumulate), are in wgmma.cuh. A is a tile or four registers
+// per lane, B is a tile, and the size of D decides N. With `accumulate` false a product overwrites D.
 
 }  // namespace attention

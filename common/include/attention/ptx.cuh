@@ -1,7 +1,8 @@
 #pragma once
 
-// The PTX instructions that CUDA C++ has no function for, one wrapper each. The emulated device has a twin of
-// this header, found first when a build is for it; a kernel that stays within these wrappers runs on both.
+// The PTX instructions that CUDA C++ has no function for, one wrapper each. The emulated device has a twin
+// of this header, which a build for that device finds first. A kernel that stays within these wrappers
+// runs on both.
 //
 // Fragment layouts are the PTX ISA's ("Matrix fragments for mma.m16n8k16"). With g = lane / 4 and t = lane %
 // 4, and two halves in a register, the lower column (of A and D) or row (of B) in the lower half:
@@ -27,9 +28,10 @@ __device__ __forceinline__ std::uint32_t smem_address(const void* pointer) {
 
 // ---- ldmatrix: 8x8 matrices of halves from shared memory ----
 
-/// Lane i (of the first 8 for x1, 16 for x2) gives the address of row i % 8 of matrix i / 8, 16 bytes,
-/// 16-byte aligned. Afterwards r[m] of a lane holds row lane / 4, columns 2 * (lane % 4) and the next, of
-/// matrix m; with _trans that of the transposed matrix. All lanes of the warp take part.
+/// Lane i gives the address of row i % 8 of matrix i / 8 (only the first 8 lanes for x1, the first 16 for
+/// x2). A row is 16 bytes and must be aligned to 16 bytes. Afterwards r[m] of a lane holds two elements of
+/// matrix m, in row lane / 4 and columns 2 * (lane % 4) and the next; with _trans, of the transposed matrix.
+/// All lanes take part.
 __device__ __forceinline__ void ldmatrix_x1(std::uint32_t (&r)[1], const void* row_smem) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
                : "=r"(r[0])
@@ -118,27 +120,27 @@ __device__ __forceinline__ half2 ex2_approx(half2 x) {
 
 // ---- cp.async: global to shared memory without passing through registers ----
 
-/// Copies `src_bytes` (0 to 16) and fills the rest of 16 bytes with zeros; both addresses 16-byte aligned.
-/// The data is there for this thread after cp_async_wait_group, for others after a barrier behind that. Past L1
-/// (.cg).
+/// Copies `src_bytes` (0 to 16) and fills the rest of 16 bytes with zeros; both addresses must be 16-byte
+/// aligned. This thread may read the data after cp_async_wait_group, other threads after a barrier that
+/// follows the wait. The copy bypasses L1 (.cg).
 __device__ __forceinline__ void cp_async_16(void* dst_smem, const void* src_gmem, int src_bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :
                : "r"(detail::smem_address(dst_smem)), "l"(src_gmem), "r"(src_bytes)
                : "memory");
 }
-/// The same for 8 bytes, through L1 (.cg does 16 only).
+/// The same for 8 bytes, through L1 (.cg copies 16 bytes only).
 __device__ __forceinline__ void cp_async_8(void* dst_smem, const void* src_gmem, int src_bytes = 8) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
                :
                : "r"(detail::smem_address(dst_smem)), "l"(src_gmem), "r"(src_bytes)
                : "memory");
 }
-/// Makes this thread's copies since the last commit a group; an empty one counts too.
+/// Makes one group of this thread's copies since the last commit; an empty group counts too.
 __device__ __forceinline__ void cp_async_commit_group() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
-/// Waits until at most `Groups` of this thread's groups, the latest, are outstanding.
+/// Waits until at most the latest `Groups` of this thread's groups are outstanding.
 template <int Groups>
 __device__ __forceinline__ void cp_async_wait_group() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Groups) : "memory");
@@ -154,22 +156,22 @@ __device__ __forceinline__ void cp_async_wait_all() {
 __device__ __forceinline__ void bar_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
-/// Arrives and goes on.
+/// Arrives without waiting.
 __device__ __forceinline__ void bar_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// ---- Programmatic dependent launch, Hopper and newer; before, a launch follows the one before it ----
+// ---- Programmatic dependent launch: nothing to do before Hopper, where launches do not overlap ----
 
-/// Waits until the launch before this one on its stream has finished and its writes are visible. A kernel
-/// that was launched with cudaLaunchAttributeProgrammaticStreamSerialization calls it before it reads what
-/// that one wrote.
+/// Waits until the previous launch on this stream has finished and its writes are visible. A kernel that
+/// was launched with cudaLaunchAttributeProgrammaticStreamSerialization must call this before it uses what
+/// that launch wrote.
 __device__ __forceinline__ void griddepcontrol_wait() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-/// Lets the launch after this one start as soon as every block has called this or ended.
+/// Lets the next launch start as soon as every block has called this or ended.
 __device__ __forceinline__ void griddepcontrol_launch_dependents() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");

@@ -1,7 +1,8 @@
 #pragma once
 
-// The table of wgmma instructions, for hopper.cuh: one wrapper for each N, with A in shared memory or in
-// registers. It is long because inline PTX must name every register of D; there is nothing else to read here.
+// The table of wgmma instructions, a part of hopper.cuh: one wrapper for each N, with A in shared
+// memory or in registers. It is long because inline PTX must name every register of D; there is nothing
+// else to read here.
 
 #include <cuda_runtime.h>
 
@@ -9,8 +10,8 @@
 
 namespace attention {
 
-/// Which index of an operand in shared memory is contiguous: k, which is summed over (Q and K of Q K^T), or the
-/// other one (V of P V).
+/// Which index of an operand in shared memory is contiguous: k, over which the product sums (Q and K of Q
+/// K^T), or the other one (V of P V).
 enum class Major { k = 0, mn = 1 };
 
 // clang-format off

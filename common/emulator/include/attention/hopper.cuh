@@ -1,7 +1,7 @@
 #pragma once
 
 // Hopper's instructions: the emulated device's twin of common/include/attention/hopper.cuh, which says what
-// each one does. Found first on the include path of an emulated build.
+// each one does. An emulated build finds this header first.
 
 #include <cuda.h>
 #include <cuda_runtime.h>
@@ -32,7 +32,7 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(Mbarrier* barrier, uns
 __device__ __forceinline__ void mbarrier_arrive_cluster(Mbarrier* barrier, unsigned rank, EMULATOR_SITE) {
   ::emulator::mbarrier_arrive(barrier, rank, 0, site);
 }
-// It may wait a while, so it waits until it can say yes.
+// The instruction may wait a while before it answers. Here it waits until the answer is yes.
 __device__ __forceinline__ bool mbarrier_try_wait(Mbarrier* barrier, unsigned parity, EMULATOR_SITE) {
   ::emulator::mbarrier_wait(barrier, parity, site);
   return true;
@@ -47,13 +47,14 @@ __device__ __forceinline__ void fence_proxy_async() {
   ::emulator::async_proxy_fence();
 }
 __device__ __forceinline__ void cp_async_bulk(void* dst_smem, const void* src_gmem, unsigned bytes,
-                                          Mbarrier* barrier, EMULATOR_SITE) {
+                                              Mbarrier* barrier, EMULATOR_SITE) {
   ::emulator::cp_async_bulk(dst_smem, src_gmem, bytes, barrier, site);
 }
 __device__ __forceinline__ void prefetch_tensormap(const CUtensorMap*) {}
 __device__ __forceinline__ void tma_load(void* tile_smem, const CUtensorMap* map, int panel, int row,
                                          int head, Mbarrier* barrier, EMULATOR_SITE) {
-  ::emulator::tile_load(tile_smem, map, {panel, row, head}, barrier, 1u << ::emulator::cluster_ctarank(), site);
+  ::emulator::tile_load(tile_smem, map, {panel, row, head}, barrier, 1u << ::emulator::cluster_ctarank(),
+                        site);
 }
 __device__ __forceinline__ void tma_load_multicast(void* tile_smem, const CUtensorMap* map, int panel,
                                                    int row, int head, Mbarrier* barrier, std::uint16_t ranks,
@@ -67,7 +68,7 @@ __device__ __forceinline__ void tma_store(const void* tile_smem, const CUtensorM
 __device__ __forceinline__ void cp_async_bulk_commit_group() {
   ::emulator::cp_async_bulk_commit_group();
 }
-// A tile is read and written at once.
+// A store reads its tile and writes global memory at once, so both waits are the same.
 template <int Groups>
 __device__ __forceinline__ void cp_async_bulk_wait_group_read() {
   static_assert(Groups >= 0);
@@ -117,11 +118,11 @@ __device__ __forceinline__ std::uint32_t mapa(const void* pointer, unsigned rank
   return ::emulator::mapa(pointer, rank, site);
 }
 __device__ __forceinline__ void st_async(std::uint32_t dst, float4 value, std::uint32_t barrier,
-                                                    EMULATOR_SITE) {
+                                         EMULATOR_SITE) {
   ::emulator::store_async(dst, &value, 16, barrier, site);
 }
 __device__ __forceinline__ void st_async(std::uint32_t dst, float2 value, std::uint32_t barrier,
-                                                    EMULATOR_SITE) {
+                                         EMULATOR_SITE) {
   ::emulator::store_async(dst, &value, 8, barrier, site);
 }
 
@@ -130,7 +131,7 @@ __device__ __forceinline__ void st_async(std::uint32_t dst, float2 value, std::u
 enum class Major { k = 0, mn = 1 };
 
 __device__ __forceinline__ std::uint64_t wgmma_descriptor(const void* tile_smem, int panel_bytes = 16,
-                                                    EMULATOR_SITE) {
+                                                          EMULATOR_SITE) {
   return ::emulator::matrix_descriptor(tile_smem, panel_bytes, 1024, site);
 }
 __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t tile, int bytes) {
@@ -143,7 +144,7 @@ __device__ __forceinline__ void wgmma_commit_group(EMULATOR_SITE) {
   ::emulator::warpgroup_commit(site);
 }
 
-// The registers named here are those that complete products wrote; the emulated device knows them.
+// The emulated device knows which registers its products write, so it need not be told.
 template <int Groups>
 __device__ __forceinline__ void wgmma_wait_group(EMULATOR_SITE) {
   ::emulator::warpgroup_wait(Groups, site);

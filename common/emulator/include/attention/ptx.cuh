@@ -1,7 +1,7 @@
 #pragma once
 
 // PTX wrappers: the emulated device's twin of common/include/attention/ptx.cuh, which says what each one
-// does. Found first on the include path of an emulated build.
+// does. An emulated build finds this header first.
 
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -85,8 +85,8 @@ __device__ __forceinline__ void bar_arrive(int id, int threads, EMULATOR_SITE) {
   ::emulator::named_barrier_arrive(id, threads, site);
 }
 
-// A launch starts when the one before it has finished. There is nothing to wait for, but it is noticed who does
-// not, and there is nobody to tell.
+// The emulated device starts a launch when the previous one has finished, so there is nothing to wait for. It
+// notes that the block has waited, to report kernels that do not.
 __device__ __forceinline__ void griddepcontrol_wait() {
   ::emulator::griddepcontrol_wait();
 }

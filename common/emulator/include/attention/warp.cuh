@@ -1,8 +1,8 @@
 #pragma once
 
 // Warp reductions: the emulated device's twin of common/include/attention/warp.cuh, which says what each one
-// does. The same shuffles, counted as such, with the same roundings; but lanes meet once for all of them,
-// since meeting is what takes time here.
+// does. They stand for the same shuffles, count as such and round the same, but the lanes meet once for all
+// of them: meeting is what takes time here.
 
 #include <cuda_runtime.h>
 

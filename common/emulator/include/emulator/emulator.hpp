@@ -13,9 +13,10 @@
 namespace emulator {
 
 struct Options {
-  /// Order in which lanes, warps and blocks run. One seed is one order, whatever the number of workers.
+  /// Decides the order in which lanes, warps and blocks run. One seed gives one order, whatever the
+  /// number of workers.
   std::uint64_t schedule_seed = 1;
-  /// OS threads that run blocks; 0: one a core.
+  /// OS threads that run blocks; 0: one per core.
   int worker_threads = 0;
   /// Look for races, uninitialised and out-of-bounds accesses. Needs traced kernels.
   bool check = false;
@@ -27,7 +28,7 @@ struct Options {
 
 /// Sets the options for the launches to come. With `check` or `profile` the program is started again with
 /// traced kernels where it has plain ones; it must not have done anything yet that it should not do twice.
-/// @throws attention::InvalidInput where a library of traced kernels is not built; what() says how to build it.
+/// @throws attention::InvalidInput where traced kernels are not built; what() says what builds them.
 void configure(const Options& options);
 const Options& options();
 
@@ -39,22 +40,20 @@ bool kernels_are_traced();
 enum class ReportKind {
   shared_race,        ///< two threads, one place in shared memory, one of them writes, nothing orders them
   global_race,        ///< the same in global memory, threads of one block
-  in_flight_access,   ///< data of an asynchronous copy, or a register of a wgmma, used before it was waited
-                      ///< for
-  wait_never_made,    ///< threads end with copies or wgmmas that nobody waited for
-  launch_not_waited,  ///< global memory used with no griddepcontrol_wait(), by a launch that may start
-                      ///< before the one before it has ended
-  missing_fence,      ///< copy engine or tensor cores may not see what threads wrote
+  in_flight_access,   ///< data of an asynchronous copy, or a register of a wgmma, used before the wait for it
+  wait_never_made,    ///< threads end with copies or wgmmas that no thread waited for
+  launch_not_waited,  ///< global memory used with no griddepcontrol_wait() by a launch that may start early
+  missing_fence,      ///< TMA or wgmma may not see what threads wrote
   bad_mbarrier,       ///< not initialised, too many arrivals, more bytes than it can count
   bad_registers,      ///< setmaxnreg in the wrong direction
-  uninitialized_shared,  ///< shared memory read before anybody wrote it
+  uninitialized_shared,  ///< shared memory read before it was written
   out_of_bounds,         ///< outside the allocation, the dynamic shared memory of the launch, or the variable
   use_after_free,        ///< global memory after cudaFree
   double_free,           ///< cudaFree of what is free, or was never allocated
   misaligned,            ///< an address that is not a multiple of what the instruction needs
   divergent_barrier,     ///< threads of a block, or lanes of a warp, meet at different instructions
-  deadlock,              ///< nobody can run on
-  exited_at_barrier,     ///< others wait where threads have already returned
+  deadlock,              ///< no thread can go on
+  exited_at_barrier,     ///< threads wait at a barrier for threads that have returned
   bad_mask,              ///< a lane outside its own mask, a shuffle from a lane outside it
   stack_overflow,        ///< a thread used more than its stack
   trap,                  ///< the kernel called __trap()
@@ -67,7 +66,7 @@ struct Report {
   std::string file;
   int line = 0;
   std::string message;       ///< one line: what, which block and threads, which variable
-  std::vector<int> threads;  ///< indices in the block; of a race the other thread first
+  std::vector<int> threads;  ///< indices in the block; of a race the earlier access first
   std::string variable;      ///< of shared memory, where known
   std::string kernel;
   std::string other_file;  ///< of a race: the earlier access
@@ -126,10 +125,10 @@ struct Counters {
   std::uint64_t shuffles = 0, votes = 0;
   std::uint64_t atomic_requests = 0;
   std::uint64_t wgmma = 0;             ///< wgmmas, counted by warp; their operations are among tensor_flop
-  std::uint64_t wgmma_wavefronts = 0;  ///< in which they read their tiles; B's by a warpgroup's first warp
-  /// Instructions that ask the copy engine to load to shared memory, and to store from there, TMA's among
-  /// them, and their bytes: of loads what arrives in a block, zeros for what is outside a tensor too, of
-  /// stores what is inside. None of this is among the loads and stores above.
+  std::uint64_t wgmma_wavefronts = 0;  ///< to read their tiles; a warpgroup's first warp counts B's
+  /// Bulk copies: instructions that load to shared memory or store from it through TMA, and their bytes.
+  /// Loads count what arrives in a block, with the zeros for what is outside a tensor; stores count what is
+  /// inside. None of this is among the loads and stores above.
   std::uint64_t bulk_loads = 0, bulk_load_bytes = 0, bulk_stores = 0, bulk_store_bytes = 0;
   std::uint64_t remote_stores = 0;  ///< to the shared memory of another block, st.async
   std::uint64_t mbarrier_arrivals = 0, mbarrier_waits = 0;
@@ -193,7 +192,7 @@ struct KernelProfile {
   Counters total;                 ///< of the traced blocks
   std::vector<Counters> warps;    ///< by warp of the block
   std::vector<SourceLine> lines;  ///< most waste first
-  std::vector<Event> events;      ///< at most 20,000 a kernel, of its first launch
+  std::vector<Event> events;      ///< at most 20,000 per kernel, of its first launch
 };
 
 struct Profile {
@@ -209,7 +208,7 @@ std::string profile_json(const Profile& profile);
 /// Tables for people: the totals of each kernel, then its source lines, those that waste most first.
 void print_profile(std::ostream& out, const Profile& profile);
 
-/// Switches between fibers since the start, of all workers: the work of the scheduler itself.
+/// Switches between fibers since the start, of all workers: what the scheduler does.
 std::uint64_t fiber_switches();
 
 }  // namespace emulator

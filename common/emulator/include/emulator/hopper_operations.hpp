@@ -21,7 +21,7 @@ void mbarrier_arrive(std::uint64_t* barrier, unsigned rank, unsigned bytes, Site
 /// Returns when the phase of this parity has ended.
 void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Site site);
 
-// ---- Bulk copies: they land when nobody else in the block can run, in any order ----
+// ---- Bulk copies: they land when no thread of the block can run, in any order ----
 
 void async_proxy_fence();
 void cp_async_bulk(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Site site);

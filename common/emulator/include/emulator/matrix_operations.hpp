@@ -15,13 +15,13 @@ namespace emulator {
 void load_matrices(std::uint32_t* registers, int count, bool transposed, const void* row, Site site);
 
 enum class MmaShape { m16n8k8, m16n8k16 };
-/// D = A B + D with FP16 operands in the PTX ISA's fragment layouts. `d` is 4 floats, or 2 registers of half
-/// pairs.
+/// D = A B + D with FP16 operands in the PTX ISA's fragment layouts. `d` is 4 floats, or 2 registers
+/// of half pairs.
 void multiply_matrices(MmaShape shape, void* d, bool d_is_float, const std::uint32_t* a,
                        const std::uint32_t* b, Site site);
 
-/// Starts a copy to shared memory that lands when this thread waits for it. Bytes past `source_bytes` become
-/// zero.
+/// Starts a copy to shared memory that lands when this thread waits for it. Bytes past
+/// `source_bytes` become zero.
 void copy_async(void* to, const void* from, int bytes, int source_bytes, Site site);
 void copy_async_commit(Site site);
 /// Waits until at most `groups` committed groups are outstanding; negative: for every copy, committed or not.

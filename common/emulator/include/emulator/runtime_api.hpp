@@ -2,9 +2,9 @@
 
 #include "emulator/runtime_types.hpp"
 
-// Functions of the CUDA runtime API. A launch has finished when its call returns; a fault of a kernel is
-// nevertheless told only by the next call that a GPU would tell it by (a synchronisation, a copy to the
-// host).
+// Functions of the CUDA runtime API. A launch has finished when its call returns; a fault of a kernel
+// is nevertheless told only by the next call that a GPU would tell it by (a synchronisation, a copy
+// to the host).
 
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);

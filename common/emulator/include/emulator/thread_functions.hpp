@@ -5,12 +5,12 @@
 #include "emulator/site.hpp"
 #include "emulator/vector_types.hpp"
 
-// Where a CUDA thread is, the barriers it meets, and what it exchanges with its warp.
+// Where a CUDA thread is, the barriers where it waits, and what it exchanges with its warp.
 
 namespace emulator {
 
-// `const` is right although the value depends on who calls: a fiber never changes its index, so the compiler
-// may keep it in a register for as long as it likes.
+// `const` is right although the value depends on the calling fiber: a fiber never changes its index, so the
+// compiler may keep the value in a register for as long as it likes.
 __attribute__((const)) uint3 thread_index();
 __attribute__((const)) uint3 block_index();
 __attribute__((const)) int lane_index();
@@ -37,8 +37,8 @@ enum class Reduction { add, min, max, bit_and, bit_or, bit_xor };
 std::uint32_t reduce(Reduction reduction, unsigned mask, std::uint32_t value, bool is_signed, Site site);
 
 enum class Butterfly { sum, max };
-/// What log2(lanes) rounds of `value = value op __shfl_xor_sync(whole warp, value, lanes / 2, then / 4, ...)`
-/// give.
+/// What log2(lanes) rounds of `value = value op __shfl_xor_sync(whole warp, value, lanes / 2, then /
+/// 4, ...)` give.
 float butterfly(Butterfly kind, int lanes, float value, Site site);
 
 [[noreturn]] void trap(Site site);
@@ -145,8 +145,8 @@ __forceinline__ void __trap(EMULATOR_SITE) {
   ::emulator::trap(site);
 }
 
-// Threads of a block run in turn on one CPU thread, and blocks meet through atomics only: what a fence orders
-// is in order already.
+// Threads of a block run one after the other on one CPU thread, and blocks meet through atomics only: what a
+// fence orders is in order already.
 __forceinline__ void __threadfence() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -154,8 +154,7 @@ __forceinline__ void __threadfence_block() {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-// Programmatic dependent launch: a launch starts when the one before it has finished. There is nothing to
-// wait for, but it is noticed who does not, and there is nobody to tell.
+// Programmatic dependent launch: see griddepcontrol_wait() in attention/ptx.cuh.
 __forceinline__ void cudaGridDependencySynchronize() {
   ::emulator::griddepcontrol_wait();
 }

@@ -4,9 +4,9 @@
 
 // CUDA's vector types with CUDA's alignment (Programming Guide, "Built-in Vector Types").
 //
-// Those of 4, 8 and 16 bytes assign as one word: a GPU stores them with one instruction, and the compiler's
-// hook in a traced kernel must see one store too, where it would otherwise take `*p = make_float4(...)`
-// apart.
+// Those of 4, 8 and 16 bytes assign as one word: a GPU stores them with one instruction, and
+// the compiler's hook in a traced kernel must see one store too, where it would otherwise take
+// `*p = make_float4(...)` apart.
 
 namespace emulator {
 
