@@ -10,10 +10,11 @@
 //
 //   <!-- readme: 04_fused | ## Looking back | ## Limits -->
 //
-// becomes the text between two lines of stages/04_fused/README.md, both left out. A line that is not there is
-// an error: a quotation must not disappear unseen.
+// becomes the text between two lines of stages/04_fused/README.md, both left out; its links to files beside it
+// become words. A line that is not there is an error: a quotation must not disappear unseen.
 #include <algorithm>
 #include <optional>
+#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -134,7 +135,9 @@ class Weaver {
         closed = true;
         break;
       }
-      if (inside) text += line + "\n";
+      // The book has no page for a file that a README links to.
+      static const std::regex kLinkToFile(R"(\[([^\]]*)\]\((?!http)[^)]*\))");
+      if (inside) text += std::regex_replace(line, kLinkToFile, "$1") + "\n";
       if (line == parts[1]) inside = true;
     }
     if (!inside) throw std::runtime_error(fmt::format("{} has no line '{}'", readme.string(), parts[1]));

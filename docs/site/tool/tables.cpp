@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,12 @@ std::string table(const std::vector<std::string>& head, const std::vector<std::v
 
 std::string code(std::string_view text) {
   return fmt::format("<code>{}</code>", escaped(text));
+}
+
+// A cell of a README's table as HTML.
+std::string cell_of_markdown(std::string_view text) {
+  static const std::regex kCode("`([^`]*)`");
+  return std::regex_replace(escaped(text), kCode, "<code>$1</code>");
 }
 
 // 12,345 with separators.
@@ -198,7 +205,8 @@ void write_predictions(const fs::path& root, const std::string& stage, const std
     html = "<p class=\"none-yet\">No predictions are written down for this stage yet.</p>\n";
   if (all.empty() && !predictions.empty()) {
     std::vector<std::vector<std::string>> rows;
-    for (const Prediction& p : predictions) rows.push_back({code(p.variant), escaped(p.microseconds), "-"});
+    for (const Prediction& p : predictions)
+      rows.push_back({code(p.variant), cell_of_markdown(p.microseconds), "-"});
     html = table(
         {"variant", "predicted us", "measured us"}, rows, 2,
         "Nothing is recorded yet: <code>docs/scripts/record.sh</code> on a machine with a GPU fills the "
@@ -212,7 +220,7 @@ void write_predictions(const fs::path& root, const std::string& stage, const std
       const bool measured = found != recorded.median_us.end();
       const std::string text =
           measured ? fmt::format("{:.{}f}", found->second, found->second < 100 ? 2 : 0) : "-";
-      rows.push_back({code(p.variant), escaped(p.microseconds), text});
+      rows.push_back({code(p.variant), cell_of_markdown(p.microseconds), text});
     }
     const std::string caption = fmt::format(
         "Headline shape, mode <code>chain</code>, on {}, from <code>docs/results/{}</code>. The predictions "
