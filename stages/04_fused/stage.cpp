@@ -17,8 +17,8 @@ Support supports_split_keys(const Problem& problem, const Device& device) {
   if (const Support shape = supports_usual_shapes(problem, device); !shape.ok) return shape;
   const std::size_t smem = split_keys_smem_bytes(problem.head_dim);
   if (smem > device.smem_per_block_bytes) {
-    return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name + " has " +
-                       bytes_in_words(device.smem_per_block_bytes));
+    return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name +
+                       " has " + bytes_in_words(device.smem_per_block_bytes));
   }
   return Support::yes();
 }

@@ -26,7 +26,8 @@ void check_all(const Problem& problem, const Inputs& inputs) {
 
 }  // namespace
 
-TEST_CASE("rows and keys may end anywhere in blocks of 32, 64 and 128 rows and tiles of 64, 128 and 256 keys") {
+TEST_CASE(
+    "rows and keys may end anywhere in blocks of 32, 64 and 128 rows and tiles of 64, 128 and 256 keys") {
   for (const int head_dim : {32, 64, 96, 128}) {
     for (const Shape& shape : {Shape{.heads = 2, .kv_heads = 1, .seq_q = 130, .seq_kv = 100},
                                Shape{.heads = 1, .seq_q = 45, .seq_kv = 65},

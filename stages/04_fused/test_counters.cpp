@@ -16,9 +16,9 @@ emulator::KernelProfile kernel_of(std::string_view name, const Shape& shape) {
   return profile.kernels[0];
 }
 
-constexpr std::string_view kBlocksOf64Rows[] = {"fused",        "cp_async",     "swizzled",
+constexpr std::string_view kBlocksOf64Rows[] = {"fused",        "cp_async",       "swizzled",
                                                 "pipelined",    "q_in_registers", "exp2",
-                                                "lazy_rescale", "mma_row_sums", "wide_stores"};
+                                                "lazy_rescale", "mma_row_sums",   "wide_stores"};
 constexpr Shape kShape = {.heads = 1, .seq_q = 128, .seq_kv = 256};
 constexpr std::uint64_t kWarps = 8;  // of kShape: two blocks of four warps
 constexpr std::uint64_t kTiles = 4;  // of 64 keys
@@ -58,7 +58,8 @@ TEST_CASE("linear tiles conflict, swizzled ones do not") {
     // Rows of 64 B and 192 B begin in two places alternately, so only four of eight meet.
     CHECK(linear.shared_load_wavefronts ==
           (head_dim % 64 == 0 ? 8 : 4) * linear.shared_load_wavefronts_ideal);
-    for (const std::string_view name : {"swizzled", "pipelined", "wide_stores", "two_row_tiles", "split_keys"}) {
+    for (const std::string_view name :
+         {"swizzled", "pipelined", "wide_stores", "two_row_tiles", "split_keys"}) {
       CAPTURE(name);
       const emulator::Counters total = kernel_of(name, shape).total;
       CHECK(total.shared_load_wavefronts == total.shared_load_wavefronts_ideal);
@@ -87,7 +88,8 @@ TEST_CASE("the next tile's copy is issued before this one is multiplied") {
   CHECK(kernel_of("pipelined", kShape).total.max_groups_in_flight > 1);
 }
 
-TEST_CASE("q_in_registers reads the fragments of Q once, not once per tile, and gives their shared memory back") {
+TEST_CASE(
+    "q_in_registers reads the fragments of Q once, not once per tile, and gives their shared memory back") {
   const emulator::KernelProfile pipelined = kernel_of("pipelined", kShape);
   const std::size_t pipelined_smem_bytes = emulator::launches().at(0).dynamic_smem_bytes;
   const emulator::KernelProfile held = kernel_of("q_in_registers", kShape);
@@ -138,12 +140,13 @@ TEST_CASE("two_row_tiles reads half as many fragments of K and V for the same pr
   }
 }
 
-TEST_CASE("split_keys makes twice the blocks, and each of their warps takes an eighth of the products") {
+TEST_CASE("split_keys makes twice the blocks, and each of their warps takes a quarter of the keys") {
   const emulator::KernelProfile whole = kernel_of("wide_stores", kShape);
   const emulator::KernelProfile split = kernel_of("split_keys", kShape);
   CHECK(split.blocks == 2 * whole.blocks);
   CHECK(split.total.mma == whole.total.mma);
   REQUIRE(whole.warps.size() == 4);
   REQUIRE(split.warps.size() == 8);
-  for (const emulator::Counters& warp : split.warps) CHECK(4 * warp.mma == whole.warps[0].mma);
+  const std::uint64_t mma_per_block = whole.warps[0].mma / whole.blocks;
+  for (const emulator::Counters& warp : split.warps) CHECK(4 * warp.mma / split.blocks == mma_per_block);
 }

@@ -44,12 +44,13 @@ __device__ inline void copy_tile(half* tile_smem, const half* gmem, int first_ro
   }
 }
 
-// Changes the sign of every element of a tile. All threads of the block call it, between two uses of the tile
-// that barriers separate from it: it ends with one.
+// Changes the sign of every element of a tile, and ends with a barrier of the block.
 template <int kHeadDim, int kRows, int kThreads>
 __device__ inline void negate_tile(half* tile_smem) {
-  uint32_t* pairs = reinterpret_cast<uint32_t*>(tile_smem);
-  for (int i = threadIdx.x; i < kRows * kHeadDim / 2; i += kThreads) pairs[i] ^= 0x80008000u;
+  constexpr int kPairs = kRows * kHeadDim / 2;
+  static_assert(kPairs % kThreads == 0);
+  uint32_t* pairs = reinterpret_cast<uint32_t*>(tile_smem) + threadIdx.x;
+  for (int i = 0; i < kPairs; i += kThreads) pairs[i] ^= 0x80008000u;
   __syncthreads();
 }
 
