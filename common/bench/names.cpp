@@ -108,7 +108,7 @@ std::vector<Case> plan(bool quick) {
                                   .head_dim = head_dim,
                                   .causal = causal}),
                          {Mode::chain},
-                         seq == 8192 ? Who::defaults_and_last : Who::defaults});
+                         seq == 8192 ? Who::defaults_and_long : Who::defaults});
       }
     }
   }
@@ -118,7 +118,7 @@ std::vector<Case> plan(bool quick) {
 std::vector<Case> survey() {
   std::vector<Case> cases;
   const auto add = [&](const Shape& shape) {
-    cases.push_back({Problem(shape), {Mode::chain}, Who::only_last});
+    cases.push_back({Problem(shape), {Mode::chain}, Who::candidates});
   };
   for (const int head_dim : {64, 128}) {
     for (const int seq : {128, 256, 512, 1024, 2048, 4096}) {
@@ -129,6 +129,12 @@ std::vector<Case> survey() {
         }
       }
     }
+    for (const int batch : {8, 32}) {
+      for (const int seq : {128, 197, 384, 1500})
+        add({.batch = batch, .heads = 12, .seq_q = seq, .head_dim = head_dim});
+    }
+    add({.batch = 4, .heads = 32, .kv_heads = 8, .seq_q = 1, .seq_kv = 8192, .head_dim = head_dim});
+    add({.batch = 16, .heads = 32, .kv_heads = 8, .seq_q = 1, .seq_kv = 2048, .head_dim = head_dim});
     for (const int seq_q : {1, 128}) {
       for (const int seq_kv : {2048, 8192, 32768}) {
         add({.seq_q = seq_q, .seq_kv = seq_kv, .head_dim = head_dim});

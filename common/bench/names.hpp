@@ -42,9 +42,9 @@ std::string join(const Name& name);
 /// the name has fewer than four parts or an empty one.
 std::optional<Name> split(std::string_view name);
 
-/// Which variants are timed on a shape: every stage's default, these and all of the last stage, all, or all
-/// of the last stage alone and no libraries.
-enum class Who { defaults, defaults_and_last, all, only_last };
+/// Which variants are timed on a shape: every stage's default; these and all of 06_long; all; or all of the
+/// stages from 04_fused on, which 08_any_shape may choose, and no libraries.
+enum class Who { defaults, defaults_and_long, all, candidates };
 
 /// A shape, and what is timed on it.
 struct Case {
@@ -57,12 +57,12 @@ struct Case {
 /// - Quick: every variant on the headline shape, mode `chain`.
 /// - Full: every variant on the headline shape, unmasked and causal, in every mode; then, in mode `chain`,
 ///   the stages' default variants on B=1 H=8 D=64 with S = 128 to 16384, and on 16384 tokens of 2048 channels
-///   in all (D = 64 and 128, S = 2048 to 16384, unmasked and causal), there with every variant of the last
-///   stage at S = 8192.
+///   in all (D = 64 and 128, S = 2048 to 16384, unmasked and causal), there with every variant of
+///   06_long at S = 8192.
 std::vector<Case> plan(bool quick);
 
-/// The shapes on which the last stage's choice among variants is compared with every variant: 1 to 64 heads,
-/// S = 128 to 4096, and few query rows with many keys. Mode `chain`.
+/// The shapes on which the choice of 08_any_shape is compared with every variant that it may choose: 1 to 64
+/// heads with S = 128 to 4096, batches of models' shapes, and few query rows with many keys. Mode `chain`.
 std::vector<Case> survey();
 
 }  // namespace attention::bench

@@ -55,9 +55,9 @@ measure() {
   [ $measured = 0 ] || status=1
   echo "recorded $file"
 }
-# Variants of which a later one is faster at every shape are no candidates.
+# Only what may be chosen (stages/08_any_shape/choice.cpp), and the choice.
 measure "$folder/survey/$name.json" --survey --largest-call-ms=2 \
-  --benchmark_filter='-(key_split|wgmma|cluster|exp_poly|exchange|tma_pipeline|ping_pong)/'
+  --benchmark_filter='/(wide_stores|two_row_tiles|split_keys|key_split|pdl|lazy_max|intra_overlap|persistent|split_kv|chosen)/'
 # shellcheck disable=SC2086  # several arguments in one variable
 measure "$folder/$name.json" ${ATTENTION_BENCH_ARGS-}
 exit $status
