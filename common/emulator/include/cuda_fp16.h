@@ -1,6 +1,6 @@
 #pragma once
 
-// Stand-in for <cuda_fp16.h>: FP16 on the compiler's _Float16 (g++ 12, clang 15 or newer; -mf16c makes a
+// Stand-in for <cuda_fp16.h>: FP16 on the compiler's _Float16 (or __fp16 of old compilers; -mf16c makes a
 // conversion one instruction). Every operation rounds once to nearest even, as CUDA's do: FP16 operands are
 // exact in float, and float has more than 2 * 11 + 1 bits, so float-then-round is correctly rounded for + - *
 // / and the square root.
@@ -17,7 +17,7 @@ struct __half {
 
   __half() = default;
   constexpr __half(float x) : value(::emulator::Float16(x)) {}
-  constexpr __half(double x) : value(::emulator::Float16(x)) {}
+  constexpr __half(double x) : value(::emulator::Float16(::emulator::rounds_to_float16(x))) {}
   constexpr __half(short x) : value(::emulator::Float16(x)) {}
   constexpr __half(unsigned short x) : value(::emulator::Float16(x)) {}
   constexpr __half(int x) : value(::emulator::Float16(x)) {}

@@ -1,6 +1,6 @@
 #pragma once
 
-// Stand-in for <cuda_runtime.h>, found before any CUDA toolkit's: a kernel.cu and the code that launches it
+// Stand-in for <cuda_runtime.h>, found before any CUDA toolkit's: kernels and the code that launches them
 // compile as plain C++ against this and run on the emulated device.
 
 #include <cmath>

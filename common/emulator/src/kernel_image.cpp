@@ -31,8 +31,8 @@ std::string demangled(const std::string& mangled) {
 
 // "void attention::naive::kernel<64>(half const*, int)" -> "attention::naive::kernel<64>"
 std::string without_signature(std::string name) {
-  const std::size_t anonymous = name.find("(anonymous namespace)::");
-  if (anonymous != std::string::npos) name.erase(anonymous, 23);
+  const std::string anonymous = "(anonymous namespace)::";
+  for (std::size_t at; (at = name.find(anonymous)) != std::string::npos;) name.erase(at, anonymous.size());
   int depth = 0;
   std::size_t begin = 0;
   for (std::size_t i = 0; i < name.size(); ++i) {
