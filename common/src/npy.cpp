@@ -124,7 +124,7 @@ class HeaderParser {
     if (quote != '\'' && quote != '"') malformed("a string in quotes");
     const std::size_t end = text_.find(quote, position_ + 1);
     if (end == text_.npos) malformed("a closing quote");
-    const std::string value(text_.substr(position_ + 1, end - position_ - 1));
+    std::string value(text_.substr(position_ + 1, end - position_ - 1));
     position_ = end + 1;
     return value;
   }

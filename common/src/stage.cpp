@@ -19,7 +19,7 @@ double extra_roundings(const Variant& variant, const Problem& problem) {
 }
 
 Support check_support(const Variant& variant, const Problem& problem, const Device& device) {
-  const Support own = variant.supports(problem, device);
+  Support own = variant.supports(problem, device);
   if (!own.ok) return own;
   const std::size_t tensors = 2 * sizeof(half) * (problem.q_elements() + problem.kv_elements());
   const std::size_t workspace = workspace_bytes(variant, problem);

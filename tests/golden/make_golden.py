@@ -3,10 +3,11 @@
 
     python3 tests/golden/make_golden.py [FOLDER]
 
-For every case below, four NumPy files in FOLDER (this script's own unless given): <case>_q.npy, _k.npy and _v.npy
-in float16, [batch, heads, seq, head_dim], and <case>_o.npy in float64. Inputs come from a seeded generator on the
-CPU; the output is F.scaled_dot_product_attention on float64 copies of them, on a GPU if there is one, and has to agree
-with the formula written out before anything is written. provenance.txt says what made the files.
+Writes four NumPy files per case below to FOLDER (by default this script's own): <case>_q.npy, _k.npy and
+_v.npy in float16, [batch, heads, seq, head_dim], and <case>_o.npy in float64. Inputs come from a seeded
+generator on the CPU. The output is F.scaled_dot_product_attention on float64 copies of them, on a GPU if
+there is one; it must agree with the formula written out before anything is written. provenance.txt says which
+versions made the files.
 
 Needs PyTorch 2.1 or newer and NumPy. The files take less than 300 KB.
 """
@@ -20,8 +21,8 @@ import numpy
 import torch
 import torch.nn.functional as F
 
-# name: batch, heads, kv_heads, seq_q, seq_kv, head_dim, causal, scale (None: 1/sqrt(head_dim)), factor on Q and K.
-# tests/test_reference.cpp has the same names with what cannot be read from the files: causal and scale.
+# name: batch, heads, kv_heads, seq_q, seq_kv, head_dim, causal, scale (None: 1/sqrt(head_dim)), a factor on
+# Q and K. tests/test_reference.cpp lists the same names with causal and scale, which the files do not hold.
 CASES = {
     "plain": (1, 1, 1, 32, 32, 64, False, None, 1),
     "ragged": (1, 2, 2, 17, 65, 32, False, None, 1),
@@ -55,7 +56,8 @@ def by_formula(q, k, v, visible, scale):
 
 
 def by_pytorch(q, k, v, visible, scale):
-    # Without a key PyTorch's answer depends on its version (NaN or 0); here it is 0, so only other rows are asked for.
+    # PyTorch's answer for a row that sees no key depends on its version (NaN or 0). Ours is 0, so we ask
+    # PyTorch for the other rows only.
     rows = visible.any(dim=-1)
     o = torch.zeros_like(q)
     o[:, :, rows] = F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=visible[rows], scale=scale)
