@@ -67,7 +67,7 @@ Comparison compare(std::span<const half> got, const Expected& expected, double e
       ++result.compared;
       const double error = std::abs(value - want);
       const double allowed =
-          expected.allowed[i] + extra_roundings * (kHalfRounding * expected.scale[i] + kHalfSmallest / 2);
+          expected.allowed[i] + extra_roundings * (kHalfRounding * expected.scale[i] + 2 * kHalfSmallest);
       error_squares += error * error;
       scale_squares += double(expected.scale[i]) * expected.scale[i];
       if (share(error, allowed) > 1) ++result.wrong_elements;

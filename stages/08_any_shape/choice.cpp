@@ -28,26 +28,26 @@ namespace any_shape {
 namespace {
 
 // Takes forever: the variant does not support that head_dim.
-constexpr Cost kNone = {1, std::numeric_limits<double>::infinity(), 0, 0, 0};
+constexpr Cost kNone = {1, 1, std::numeric_limits<double>::infinity(), 0, 0, 0};
 
 // Stages by the numbers that their folders have.
 constexpr const Stage *k04 = &fused::stage, *k05 = &tuned::stage, *k06 = &long_rows::stage,
                       *k07 = &decode::stage;
 
 // [table]
-// The candidates, a line each. Variants of which another is faster at every shape are left out.
+// The candidates, one per line. Variants of which another is faster at every shape are left out.
 // clang-format off
 constexpr Candidate kCandidates[] = {
-    //                      causal: longest first, mask   D=64: tile launch block key full   D=128: the same
-    {k04, "wide_stores",    64, 2, true,  .00, { 64, 0.00, 1.70, .0119, .0162}, { 64, 0.00, 2.50, .0240, .0300}},
-    {k04, "split_keys",     32, 1, true,  .00, { 64, 0.00, 2.10, .0057, .0057}, { 64, 0.00, 2.60, .0115, .0115}},
-    {k04, "two_row_tiles", 128, 2, true,  .00, { 64, 0.00, 3.00, .0180, .0250}, { 64, 0.00, 3.50, .0340, .0460}},
-    {k05, "key_split",      32, 1, false, .12, {256, 0.60, 1.95, .0045, .0045}, {128, 0.60, 2.75, .0089, .0089}},
-    {k05, "pdl",            32, 1, false, .12, {256, 0.00, 1.95, .0045, .0045}, {128, 0.00, 2.75, .0089, .0089}},
-    {k05, "lazy_max",       32, 1, true,  .00, {512, 0.95, 2.20, .0000, .0000}, kNone},
-    {k06, "intra_overlap", 192, 1, true,  .00, {128, 0.00, 3.85, .0108, .0108}, { 80, 0.00, 5.00, .0143, .0143}},
-    {k06, "persistent",    192, 1, true,  .00, {128, 3.20, 2.60, .0104, .0104}, { 80, 3.60, 3.60, .0142, .0142}},
-    {k07, "split_kv",       32, 1, false, .12, {512, 3.00, 1.95, .0045, .0045}, {256, 3.40, 2.75, .0089, .0089},
+    //                  rows, longest first, mask   D=64: per SM, tile, launch, block, key, full         D=128: the same
+    {k04, "wide_stores",    64, false, 0.01, {3,  64, 0.20, 1.86, .0118, .0200}, {2,  64, 0.03, 2.41, .0173, .0321}},
+    {k04, "two_row_tiles", 128, false, 0.29, {2,  64, 0.10, 2.41, .0164, .0246}, {2,  64, 0.14, 3.18, .0280, .0511}},
+    {k04, "split_keys",     32, false, 0.07, {1, 256, 0.77, 1.39, .0048, .0048}, {1, 128, 0.34, 2.43, .0100, .0100}},
+    {k05, "key_split",      32, false, 0.12, {1, 256, 0.60, 1.78, .0047, .0047}, {1, 128, 0.60, 2.82, .0087, .0087}},
+    {k05, "pdl",            32, false, 0.12, {1, 256, 0.06, 1.78, .0047, .0047}, {1, 128, 0.03, 2.82, .0087, .0087}},
+    {k05, "lazy_max",       32, true,  0.15, {1, 512, 1.00, 2.20, .0000, .0000}, kNone},
+    {k06, "intra_overlap", 192, true,  0.09, {1, 128, 0.32, 3.60, .0107, .0107}, {1,  80, 0.00, 4.38, .0144, .0144}},
+    {k06, "persistent",    192, true,  0.60, {1, 128, 4.61, 1.22, .0112, .0112}, {1,  80, 3.02, 3.18, .0146, .0146}},
+    {k07, "split_kv",       32, false, 0.00, {1, 512, 2.76, 1.70, .0049, .0049}, {1, 256, 3.02, 2.39, .0089, .0089},
      decode::split_kv_parts},
 };
 // clang-format on
@@ -78,9 +78,12 @@ double estimate_us(const Candidate& candidate, const Problem& p, int sm_count) {
   const int heads = p.batch * p.heads;
   const double blocks = double(ceil_div(p.seq_q, candidate.rows)) * heads * parts;
 
-  // Blocks that share an SM slow each other down, from key_us to full_us.
-  const int shared_by = int(std::clamp(std::ceil(blocks / sm_count), 1., double(candidate.blocks_per_sm)));
-  const double fill = shared_by == 1 ? 0. : double(shared_by - 1) / (candidate.blocks_per_sm - 1);
+  // Blocks that share an SM slow each other down, from key_us to full_us; less so where a head has fewer rows than
+  // a block, since warps without rows have nothing to do.
+  const int shared_by = int(std::clamp(std::ceil(blocks / sm_count), 1., double(cost.blocks_per_sm)));
+  const double rows_with_work =
+      std::clamp((std::min(p.seq_q, candidate.rows) - 16.) / (candidate.rows - 16.), 0., 1.);
+  const double fill = shared_by == 1 ? 0. : rows_with_work * (shared_by - 1) / (cost.blocks_per_sm - 1);
   const double key_us = cost.key_us + fill * (cost.full_us - cost.key_us);
   const auto block_us = [&](double keys) { return cost.block_us + keys * key_us; };
 

@@ -10,11 +10,12 @@ namespace attention::any_shape {
 
 /// What a kernel's blocks take. Times are microseconds, measured on an H200.
 struct Cost {
-  int tile;          ///< keys of a step: a block takes as long as if its keys were a multiple of this
-  double launch_us;  ///< once
-  double block_us;   ///< per block, whatever it has to do
-  double key_us;     ///< per key that the block sees, while it has an SM to itself ...
-  double full_us;    ///< ... and while as many of them as fit share one
+  int blocks_per_sm;  ///< that run at once
+  int tile;           ///< keys of a step: a block takes as long as if its keys were a multiple of this
+  double launch_us;   ///< once
+  double block_us;    ///< per block, whatever it has to do
+  double key_us;      ///< per key that the block sees, while it has an SM to itself ...
+  double full_us;     ///< ... and while as many of them as fit share one
 };
 
 /// A variant that may be chosen.
@@ -22,7 +23,6 @@ struct Candidate {
   const Stage* stage;
   std::string_view name;
   int rows;            ///< query rows per block
-  int blocks_per_sm;   ///< that run at once
   bool longest_first;  ///< in a causal problem, do the row blocks that see the most keys start first?
   double mask_us;      ///< what the mask of a causal problem costs, in microseconds
   Cost narrow, wide;   ///< head_dim up to 64; more

@@ -102,13 +102,12 @@ TEST_CASE("an estimate counts waves, keys and what a mask hides") {
   const any_shape::Candidate candidate = {.stage = nullptr,
                                           .name = "made up",
                                           .rows = 32,
-                                          .blocks_per_sm = 2,
                                           .longest_first = true,
                                           .mask_us = 0.5,
-                                          .narrow = {64, 1, 2, 0.01, 0.02},
-                                          .wide = {64, 1, 2, 0.1, 0.2}};
+                                          .narrow = {2, 64, 1, 2, 0.01, 0.02},
+                                          .wide = {2, 64, 1, 2, 0.1, 0.2}};
   const auto estimate = [&](const Shape& shape) {
-    return Approx(any_shape::estimate_us(candidate, Problem(shape), 10));
+    return Catch::Approx(any_shape::estimate_us(candidate, Problem(shape), 10));
   };
   CHECK(1 + (2 + 64 * 0.01) == estimate({.heads = 10, .seq_q = 1, .seq_kv = 1}));
   CHECK(1 + (2 + 64 * 0.01) == estimate({.heads = 2, .seq_q = 160, .seq_kv = 64}));
@@ -149,7 +148,9 @@ TEST_CASE("what is chosen is right, whatever it is") {
   CHECK(names.size() >= (device.compute_capability == 90 ? 5 : 3));
 }
 
-TEST_CASE("the choice is at most 5 % slower than the best candidate, wherever that was recorded") {
+// A survey times the chosen kernel twice, by its own name and as `chosen`; so small are the times of few rows that the
+// two differ by up to a quarter of a microsecond. No choice is held to less.
+TEST_CASE("the choice is at most 5 % or 0.25 us slower than the best candidate, wherever that was recorded") {
   const std::vector<bench::Results> surveys = bench::read_all_results(ATTENTION_SURVEYS);
   REQUIRE_FALSE(surveys.empty());
   for (const bench::Results& survey : surveys) {
@@ -190,7 +191,7 @@ TEST_CASE("the choice is at most 5 % slower than the best candidate, wherever th
       REQUIRE(choice);
       INFO(shape << ", choice " << choice->name << ", best " << best_us << " us");
       REQUIRE(us.count(choice->name) == 1);
-      CHECK(us.at(choice->name) <= 1.05 * best_us);
+      CHECK(us.at(choice->name) <= std::max(1.05 * best_us, best_us + 0.25));
     }
   }
 }
