@@ -37,6 +37,14 @@ missing_book_packages() {
   [ -e /usr/share/javascript/katex/katex.min.js ] || echo libjs-katex
 }
 
+# missing_style_packages: what ./test --style needs besides.
+missing_style_packages() {
+  for tool in clang-format-14 clang-tidy-16 shellcheck; do
+    command -v $tool >/dev/null || echo $tool
+  done
+  /usr/bin/python3 -c 'import flake8' 2>/dev/null || echo python3-flake8
+}
+
 install_missing() { install_packages $(missing_packages); }
 
 # install_packages NAME...: Debian packages; nothing where none is named.
