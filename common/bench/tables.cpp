@@ -17,7 +17,7 @@ namespace {
 const std::string kHeadline = shape_name(Problem());
 const std::string kHeadlineCausal = shape_name(Problem({.causal = true}));
 constexpr const char* kNothing =
-    "Not measured yet: `docs/scripts/record.sh` on a machine with a GPU records times.\n";
+    "Not measured yet: `docs/record.sh` on a machine with a GPU records times.\n";
 
 // Three significant digits, and no exponent: 0.604, 13.6, 1251.
 std::string digits(double value) {
@@ -60,7 +60,7 @@ std::string where_from(const Results& results) {
          results.about("rivals") + "; commit " + code(commit.substr(0, 12)) +
          (results.about("dirty") == "true" ? " with changes" : "") + ", " +
          results.about("date").substr(0, 10) + ". Recorded in `docs/results/" + results.file +
-         "` by `docs/scripts/record.sh`, whose command was " + code(results.about("command")) + ".\n";
+         "` by `docs/record.sh`, whose command was " + code(results.about("command")) + ".\n";
 }
 
 // The stages' measurements of one shape and mode, in ladder order.

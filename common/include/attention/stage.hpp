@@ -51,7 +51,7 @@ struct Variant {
   std::string_view idea;  ///< one line for tables
   /// Where the file is written anew instead: why. At most two variants of a stage, the first not counted.
   std::string_view rewrite = {};
-  Techniques techniques = {};  ///< all that it uses, held against machine code and counters by common/tools/evidence
+  Techniques techniques = {};  ///< all that it uses, held against machine code and counters by tests/evidence
   LaunchFunction* launch;
   SupportsFunction* supports;
   WorkspaceFunction* workspace_bytes = nullptr;  ///< none needed unless given

@@ -8,7 +8,7 @@
 
 namespace attention {
 
-/// What a variant, or the harness, can claim to do. To claim is not enough: common/tools/evidence has a checker for
+/// What a variant, or the harness, can claim to do. To claim is not enough: tests/evidence has a checker for
 /// each of these, which looks at machine code, launches and counters of every variant that names it.
 enum class Technique {
   custom_kernel,                  ///< own device code, no library call

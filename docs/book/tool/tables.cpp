@@ -190,7 +190,7 @@ void write_predictions(const fs::path& folder, const fs::path& root, const std::
     for (const Prediction& p : predictions)
       rows.push_back({"<code>" + escaped(p.variant) + "</code>", escaped(p.microseconds), "-"});
     html = table({"variant", "predicted us", "measured us"}, rows, 2,
-                 "Nothing is recorded yet: <code>docs/scripts/record.sh</code> on a machine with a GPU fills the "
+                 "Nothing is recorded yet: <code>docs/record.sh</code> on a machine with a GPU fills the "
                  "last column.");
   }
   for (const Recorded& recorded : all) {
