@@ -12,6 +12,7 @@ A file has the totals of each kernel, and the compiler that made the kernels. Th
 import pathlib
 
 from . import cli, programs, records
+from .records import NULL, OR
 
 COUNTS = cli.ROOT / "docs" / "results" / "counts"
 OPTIONS = ["--no-check", "--heads", "1", "--profile"]
@@ -19,15 +20,16 @@ TOTAL = {str: int}
 KERNELS = [{"kernel": str, "launches": int, "blocks": int, "total": TOTAL}]
 KEPT = records.Kind("record of `counts --update`", {
     "compiler": str, "command": str, "problem": {},
-    "results": [{"variant": str, "profile": {"kernels": KERNELS}}]}, "results")
+    "results": [{"variant": str, "profile": OR({"kernels": KERNELS}, NULL)}]}, "results")
 
 
 def counted(build, stage, compiler):
-    """What is kept of a stage: no times, no addresses, no lines, which every edit would move."""
+    """What is kept of a stage: no times, no addresses, no lines, which every edit would move. A variant that
+    refuses the problem has null."""
     run = programs.results(build / "bin" / stage, *OPTIONS)
-    results = [{"variant": result["variant"], "profile": {"kernels": [
+    results = [{"variant": result["variant"], "profile": result.get("profile") and {"kernels": [
         {key: kernel[key] for key in ("kernel", "launches", "blocks", "total")}
-        for kernel in result["profile"]["kernels"]]}} for result in run["results"] if result.get("profile")]
+        for kernel in result["profile"]["kernels"]]}} for result in run["results"]]
     return {"compiler": compiler, "command": " ".join([stage, *OPTIONS]), "problem": run["problem"],
             "results": results}
 

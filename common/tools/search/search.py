@@ -45,8 +45,9 @@ def load(name):
 
 
 def source_of(space, build):
+    known = rebuild.sources_of(build)
     space.check(space.texts())
-    for source in rebuild.sources_of(build):
+    for source in known:
         if source.name() == f"{space.stage}/{space.source}":
             return source
     raise BadInput(f"{build} does not build {space.target}")
