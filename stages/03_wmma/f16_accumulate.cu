@@ -68,6 +68,9 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int tile0 = tile * kBlockKv;
     if (tile == 0) q_rmem.load(q_gmem, p.seq_q - q0, thread);  // Q comes with the first tile of K
     k_rmem.load(k_gmem + size_t(tile0) * kHeadDim, p.seq_kv - kv0 - tile0, thread);
+    // WAR: another warp may still be reading the previous tile. The barrier is here, and not at the end of the
+    // loop, so that all loads are on their way before a thread waits for anything.
+    __syncthreads();
     if (tile == 0) q_rmem.store(q_smem, thread);
     k_rmem.store(k_smem, thread);  // waits for the loads: the tensor cores idle
     __syncthreads();
@@ -94,7 +97,6 @@ __global__ void __launch_bounds__(kBlockThreads)
       mma::store_matrix_sync(s_tile_gmem + size_t(row) * score_ld(p) + key, s_frag[i], score_ld(p),
                              mma::mem_row_major);
     }
-    __syncthreads();  // WAR: another warp may still be reading this tile
   }
   // [single_buffer]
 }
@@ -116,7 +118,8 @@ template <int kHeadDim>
 struct OutputSmem {
   using PTile = StagedTile<kOutputBlockQ, kOutputBlockKv<kHeadDim>, kBlockThreads>;
   using VTile = StagedTile<kOutputBlockKv<kHeadDim>, kHeadDim, kBlockThreads>;
-  static constexpr int kBufferBytes = (PTile::kElements + VTile::kElements) * int(sizeof(half));
+  static constexpr int kBufferElements = PTile::kElements + VTile::kElements;
+  static constexpr int kBufferBytes = kBufferElements * int(sizeof(half));
   static constexpr int kSumsBytes = kKeyGroups * kSumsElements<kHeadDim> * int(sizeof(Accumulator));
   static constexpr int kBytes = std::max(kBufferBytes, kSumsBytes);
 };
@@ -152,6 +155,7 @@ __global__ void __launch_bounds__(kBlockThreads) output_kernel(Problem p, Tensor
     const int kv0 = tile * kBlockKv;
     p_rmem.load_probabilities(p, p_tile_gmem + kv0, p_ld, q0, kv0, thread);
     v_rmem.load(v_gmem + size_t(kv0) * kHeadDim, p.seq_kv - kv0, thread);
+    __syncthreads();  // WAR: another warp may still be reading the previous tile
     p_rmem.store(p_smem, thread);
     v_rmem.store(v_smem, thread);
     __syncthreads();
@@ -164,12 +168,13 @@ __global__ void __launch_bounds__(kBlockThreads) output_kernel(Problem p, Tensor
       mma::load_matrix_sync(p_frag, p_frag_smem, Smem::PTile::kLd);
       for (int d = 0; d < kFragsD; ++d) {
         mma::fragment<mma::matrix_b, 16, 16, 16, half, mma::row_major> v_frag;
-        mma::load_matrix_sync(v_frag, v_smem + key * Smem::VTile::kLd + d * kFragment, Smem::VTile::kLd);
+        const half* v_frag_smem = v_smem + key * Smem::VTile::kLd + d * kFragment;
+        mma::load_matrix_sync(v_frag, v_frag_smem, Smem::VTile::kLd);
         mma::mma_sync(o_frag[d], p_frag, v_frag, o_frag[d]);
       }
     }
-    __syncthreads();  // WAR: another warp may still be reading this tile
   }
+  __syncthreads();  // WAR: another warp may still be reading the last tile
 
   // The sums of the four groups of keys take the place of the tiles.
   Accumulator* sums_smem = reinterpret_cast<Accumulator*>(dynamic_smem);

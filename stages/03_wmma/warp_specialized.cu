@@ -197,8 +197,8 @@ __global__ void __launch_bounds__(kBlockThreads) output_kernel(Problem p, Tensor
         mma::load_matrix_sync(p_frag, p_frag_smem, Smem::PTile::kLd);
         for (int d = 0; d < kFragsD; ++d) {
           mma::fragment<mma::matrix_b, 16, 16, 16, half, mma::row_major> v_frag;
-          mma::load_matrix_sync(v_frag, v_smem + offset + key * Smem::VTile::kLd + d * kFragment,
-                                Smem::VTile::kLd);
+          const half* v_frag_smem = v_smem + offset + key * Smem::VTile::kLd + d * kFragment;
+          mma::load_matrix_sync(v_frag, v_frag_smem, Smem::VTile::kLd);
           mma::mma_sync(o_frag[d], p_frag, v_frag, o_frag[d]);
         }
       }
