@@ -111,35 +111,36 @@ class HeadAttention {
     const double score_rounding = std::abs(double(problem_.scale)) * kScoreRounding * std::sqrt(q_squares);
 
     std::vector<double>& scales = scratch_[0];
-    std::vector<double>& of_scores = scratch_[1];
+    std::vector<double>& of_keys = scratch_[1];
     std::fill(scales.begin(), scales.end(), 0.);
-    std::fill(of_scores.begin(), of_scores.end(), 0.);
+    std::fill(of_keys.begin(), of_keys.end(), 0.);
     double b_squares = 0;
     for (int j = 0; j < visible; ++j) {
       const double p = scores_[j];  // probabilities by now
       if (p == 0) continue;         // also where a key is infinite, and 0 * infinity would be NaN
       const double rounding = p * score_rounding * k_norm_[j];
+      const double of_p = p < kHalfSmallestNormal ? kHalfSmallest / 2 : 0;
       const Real* const v_j = v_.data() + std::size_t(j) * head_dim;
       for (int d = 0; d < head_dim; ++d) {
         scales[d] += p * std::abs(v_j[d]);
-        of_scores[d] += rounding * std::abs(v_j[d] - o[d]);
+        of_keys[d] += rounding * std::abs(v_j[d] - o[d]) + of_p * std::abs(v_j[d]);
       }
       b_squares += p * p * v_norm_[j] * v_norm_[j];
     }
-    double o_squares = 0, scale_squares = 0, of_scores_squares = 0;
+    double o_squares = 0, scale_squares = 0, of_keys_squares = 0;
     for (int d = 0; d < head_dim; ++d) {
       scale[d] = float(scales[d]);
-      allowed[d] = float(3 * kHalfRounding * scales[d] + of_scores[d] + 2 * kHalfSmallest);
+      allowed[d] = float(3 * kHalfRounding * scales[d] + of_keys[d] + 2 * kHalfSmallest);
       if (!std::isfinite(double(o[d]))) continue;
       o_squares += double(o[d]) * o[d];
       scale_squares += scales[d] * scales[d];
-      of_scores_squares += of_scores[d] * of_scores[d];
+      of_keys_squares += of_keys[d] * of_keys[d];
     }
     // V that is not finite in some column leaves the others to be compared.
     if (!std::isfinite(b_squares)) b_squares = scale_squares;
     *allowed_norm = float(
         kHalfRounding * (2 * std::sqrt(o_squares) + std::sqrt(b_squares) + std::sqrt(scale_squares) / 4) +
-        std::sqrt(of_scores_squares) + 2 * kHalfSmallest * std::sqrt(double(head_dim)));
+        std::sqrt(of_keys_squares) + 2 * kHalfSmallest * std::sqrt(double(head_dim)));
   }
 
  private:

@@ -50,8 +50,9 @@ inline constexpr double kScoreRounding = 16 * 0x1p-24;
 ///
 /// where r is the largest error of attention_fp16 in that row, as a share of A, after flash-attention's own
 /// tests (tests/test_flash_attn.py: twice the error of FP16). 3 u A admits what any FP16 kernel does: P rounded
-/// to half, partial results rounded to half, the output rounded to half. S = sum over keys of p d |v - o| is
-/// what rounding of float scores does, each by d = scale kScoreRounding |q| |k|. A row may be off, in norm, by
+/// to half, partial results rounded to half, the output rounded to half. S = sum over keys of p d |v - o| + e |v|
+/// has what rounding of float scores does, each by d = scale kScoreRounding |q| |k|, and what rounding of p does
+/// where it is subnormal in FP16, e = kHalfSmallest / 2. A row may be off, in norm, by
 ///
 ///   2 |error of attention_fp16| + u (2 |o| + B + |A| / 4) + |S| + 2 kHalfSmallest sqrt(head_dim)
 ///

@@ -111,9 +111,10 @@ TEST_CASE("an estimate counts waves, keys and what a mask hides") {
   };
   CHECK(1 + (2 + 64 * 0.01) == estimate({.heads = 10, .seq_q = 1, .seq_kv = 1}));
   CHECK(1 + (2 + 64 * 0.01) == estimate({.heads = 2, .seq_q = 160, .seq_kv = 64}));
-  CHECK(1 + (2 + 64 * 0.02) == estimate({.heads = 11, .seq_q = 1, .seq_kv = 64}));
-  CHECK(1 + (2 + 128 * 0.02) == estimate({.heads = 20, .seq_q = 1, .seq_kv = 65}));
-  CHECK(1 + 2 * (2 + 128 * 0.02) == estimate({.heads = 21, .seq_q = 1, .seq_kv = 65}));
+  CHECK(1 + (2 + 64 * 0.02) == estimate({.heads = 11, .seq_q = 32, .seq_kv = 64}));
+  CHECK(1 + (2 + 64 * 0.01) == estimate({.heads = 11, .seq_q = 16, .seq_kv = 64}));
+  CHECK(1 + (2 + 128 * 0.02) == estimate({.heads = 20, .seq_q = 32, .seq_kv = 65}));
+  CHECK(1 + 2 * (2 + 128 * 0.02) == estimate({.heads = 21, .seq_q = 32, .seq_kv = 65}));
   CHECK(1 + (2 + 64 * 0.1) == estimate({.heads = 1, .seq_q = 1, .seq_kv = 1, .head_dim = 96}));
   // A causal problem of 320 row blocks, 16 waves of blocks that see 256.5 keys on average, and 48 more in
   // tiles; half of a shortest block at the end.

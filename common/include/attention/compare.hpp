@@ -13,6 +13,8 @@ namespace attention {
 inline constexpr double kHalfRounding = 0x1p-11;
 /// The smallest number of FP16, a subnormal. Rounding changes half of it at the least.
 inline constexpr double kHalfSmallest = 0x1p-24;
+/// The smallest number of FP16 that has all its digits.
+inline constexpr double kHalfSmallestNormal = 0x1p-14;
 
 /// The right output of a problem, and how far from it each element and each row may be. All vectors are on the
 /// host; a row is the head_dim elements of one query.
