@@ -39,10 +39,11 @@ from ..rebuild import (DoesNotCompile, Source, emulated_libraries, first_error, 
 from . import catalogue
 from .table import EMULATED, GPU, GPU_ROW, ON_GPU, PLAIN_RUNS, TOOLS, document
 
-# Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys for
-# several passes over them; what takes one pass only wants fewer, and scores far apart, too, where it takes a
-# maximum of few; a persistent kernel wants more row blocks than multiprocessors, and of few tiles, so that it
-# runs into the one before; what splits keys over blocks wants so many heads that a block has several passes.
+# Shapes for the stages' programs; the next is tried where nothing was caught at the one before. Enough keys
+# for several passes over them; what takes one pass only wants fewer, and scores far apart, too, where it
+# takes a maximum of few; a persistent kernel wants more row blocks than multiprocessors, and of few tiles,
+# so that it runs into the one before; what splits keys over blocks wants so many heads that a block has
+# several passes.
 SHAPES = ["--heads 2 --seq-q 70 --seq-kv 1100"]
 SHAPES_OF = {"05_tuned": ["--heads 2 --seq-q 70 --seq-kv 500", "--heads 2 --seq-q 70 --seq-kv 500 --scale 8"],
              "06_long": [*SHAPES, "--heads 140 --seq-q 70 --seq-kv 100"],
