@@ -29,7 +29,7 @@ __device__ inline void store_output(half* o_gmem, const Accumulator* sums_smem, 
           load4(sums_smem + group * kSumsElements<kHeadDim> + row * kSumsLd<kHeadDim> + column);
       o = make_float4(o.x + sum.x, o.y + sum.y, o.z + sum.z, o.w + sum.w);
     }
-    store4(o_gmem + row * size_t(kHeadDim) + column, o);
+    store4(o_gmem + 4 * size_t(i), o);  // the rows follow one another
   }
 }
 

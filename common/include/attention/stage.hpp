@@ -45,7 +45,7 @@ using ExtraRoundingsFunction = double(const Problem& problem);
 using SetUpFunction = cudaError_t(const Problem& problem);
 using TearDownFunction = cudaError_t();
 
-/// One idea, added to the variant before it. Its kernel and launcher are stages/<stage>/<name>.cu, which
+/// One idea, added to the variant before it. Its kernel and launcher are `stages/<stage>/<name>.cu`, which
 /// differs from the file of the variant before by at most kMaxChangedLines lines (tests/test_steps.cpp).
 struct Variant {
   std::string_view name;  ///< as on the command line: "one_pass"
