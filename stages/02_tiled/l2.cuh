@@ -19,7 +19,7 @@ namespace attention::tiled {
 inline cudaError_t set_aside_l2(const Problem& p) {
   int most_bytes = 0;
   const cudaError_t status = device_attribute(&most_bytes, cudaDevAttrMaxPersistingL2CacheSize);
-  if (status != cudaSuccess || most_bytes == 0) return status;  // without persisting L2 the window has no effect
+  if (status != cudaSuccess || most_bytes == 0) return status;  // none: the window has no effect
   const size_t wanted_bytes = 2 * p.kv_elements() * sizeof(half);
   return cudaDeviceSetLimit(cudaLimitPersistingL2CacheSize, std::min(wanted_bytes, size_t(most_bytes)));
 }

@@ -1,8 +1,8 @@
 // Exercise 04.2: waiting for what is needed.
 //
-// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The next tile's copy is issued
-// before this one is used. In the exercise the wait is missing, and a tile is used while its copy is still in
-// flight: on a GPU that gives a right answer on most days, on the emulated device a wrong one every time.
+// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The copy of the next tile is
+// issued before this one is used. In the exercise the wait is missing: a tile is used while its copy is still
+// in flight. On a GPU that gives a right answer on most days, on the emulated device a wrong one every time.
 // Groups complete in the order in which they were committed; cp_async_wait_group<N>() waits until at most the
 // latest N are outstanding. Wait for this tile, and not for the next one.
 #include "attention/ptx.cuh"
