@@ -1,7 +1,7 @@
 // warp_specialized: some warps only load, the others only multiply. They hand tiles over at named barriers.
 //
-// Each of the two buffers has its own producer warps, so that two tiles are in flight at once, and its own two
-// barriers, "full" and "empty". bar_arrive() signals without waiting; bar_sync() signals and waits.
+// Each of the two buffers has its own producer warps, so that two tiles are in flight at once, and two
+// barriers of its own, "full" and "empty". bar_arrive() signals without waiting; bar_sync() signals and waits.
 //
 // Bound by L2: the output now waits for a pair of tiles at a time, the scores still for their stores.
 //

@@ -3,8 +3,8 @@
 // With nvcuda::wmma a whole warp computes a product of 16 x 16 x 16. A fragment is spread over the registers
 // of 32 lanes in an order that CUDA does not state: code may scale a fragment, but not pick a row of it.
 //
-// Bound by L2 and by latency: scores are written and read in 4 bytes, probabilities in 2, and the tensor cores
-// idle while a tile's loads are in flight.
+// Bound by L2 and by latency: scores are written and read in 4 bytes, probabilities in 2, and the tensor
+// cores idle while a tile's loads are in flight.
 //
 // The step before: diff -u stages/02_tiled/padded.cu stages/03_wmma/wmma.cu
 #include <cuda_fp16.h>

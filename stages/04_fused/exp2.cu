@@ -2,8 +2,8 @@
 //
 // The special function unit computes 2^x, so exp(scale * s - m) takes two multiplications, by scale and by
 // log2(e), and a subtraction. With both factors in one it is ex2(fma(s, factor, -m)). ex2_approx also flushes
-// subnormal results to zero; __expf needs three more instructions to keep them. The maximum is taken before the
-// factor, which must therefore be above zero. Bound by the chain of one block.
+// subnormal results to zero; __expf needs three more instructions to keep them. The maximum is taken before
+// the factor, which must therefore be above zero. Bound by the chain of one block.
 //
 // The step before: diff -u stages/04_fused/q_in_registers.cu stages/04_fused/exp2.cu
 //
