@@ -2,10 +2,10 @@
 //
 // A running maximum and a running sum (online softmax, Milakov and Gimelshein 2018) make it unnecessary to
 // store S: each key's score is used as soon as it is known. Neighbouring lanes read neighbouring elements, so
-// loads are coalesced. But every row reads all of K and V again, and each key costs five shuffles that wait
-// for one another.
+// loads are coalesced. But every row reads all of K and V again.
 //
-// Bound by instruction issue: about 30 instructions per key and row.
+// Bound by latency: each key costs five shuffles that wait for one another. If they did not, issuing about 30
+// instructions per key and row would be the limit.
 //
 // The step before: diff -u stages/01_naive/unfused.cu stages/01_naive/one_pass.cu
 #include <cuda_fp16.h>

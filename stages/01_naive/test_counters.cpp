@@ -5,7 +5,7 @@ using namespace attention;
 
 TEST_CASE("unfused spreads every request over 32 sectors") {
   const emulator::Counters total = profile_of("unfused", {.heads = 1, .seq_q = 128, .seq_kv = 128}).total;
-  // Loads of Q, of P, and stores of S and O meet a sector a lane; loads of K and V one for the whole warp.
+  // Loads of Q and P and stores of S and O touch one sector per lane, loads of K and V one per warp.
   CHECK(total.global_load_sectors > 7 * total.global_load_sectors_ideal);
   CHECK(total.global_store_sectors == 32 * total.global_store_requests);
 }

@@ -21,7 +21,7 @@ constexpr int kSoftmaxBlockThreads =
     64;  // one thread per row makes few threads: small blocks spread over more SMs
 
 // [scores]
-// S[head, row, key] = scale * dot(Q[head, row], K[head, key]). A key that the row must not see gets -infinity.
+// S[head, row, key] = scale * dot(Q[head, row], K[head, key]). A key that the row must not see gets -inf.
 __global__ void scores_kernel(Problem p, Tensors t, float* s_gmem) {
   const size_t element = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
   const int row = element % p.seq_q;  // neighbouring threads: neighbouring rows, head_dim elements apart

@@ -15,11 +15,11 @@ namespace attention::tiled {
 
 // [set_aside]
 // Sets a part of L2 aside, as large as K and V where the device allows that. It changes the whole device, so
-// that it belongs before the first launch and outside any capture of a graph.
+// it belongs before the first launch and outside any capture of a graph.
 inline cudaError_t set_aside_l2(const Problem& p) {
   int most_bytes = 0;
   const cudaError_t status = device_attribute(&most_bytes, cudaDevAttrMaxPersistingL2CacheSize);
-  if (status != cudaSuccess || most_bytes == 0) return status;  // a chip without: the window has no effect
+  if (status != cudaSuccess || most_bytes == 0) return status;  // none: the window has no effect
   const size_t wanted_bytes = 2 * p.kv_elements() * sizeof(half);
   return cudaDeviceSetLimit(cudaLimitPersistingL2CacheSize, std::min(wanted_bytes, size_t(most_bytes)));
 }

@@ -3,7 +3,7 @@
 // The kernels are those of `padded`. The launches that read K and V carry an access policy window (l2.cuh);
 // the variant's set_up and tear_down set a part of L2 aside for the whole device and give it back.
 //
-// Bound as `padded` is: at the headline shape everything fits in L2 anyway.
+// Bound as `padded` is, so it gains nothing: at the headline shape everything fits in L2 anyway.
 //
 // The step before: diff -u stages/02_tiled/padded.cu stages/02_tiled/l2_persist.cu
 #include <cuda_fp16.h>

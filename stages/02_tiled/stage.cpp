@@ -10,7 +10,7 @@ LaunchFunction coalesced, tiled, wide, wide_softmax, padded, l2_persist;
 
 namespace {
 
-// `tiled` stores O in runs of eight halves, half a sector: not coalesced until `wide` stores 16 bytes per lane.
+// `tiled` stores O in runs of 8 halves, half a sector: not coalesced until `wide` stores 16 bytes per lane.
 // The softmax of `wide` still loads 4 bytes per lane: not wide in every kernel until `wide_softmax`.
 constexpr Techniques kCoalesced = {Technique::custom_kernel, Technique::coalesced_access};
 constexpr Techniques kTiled = {Technique::custom_kernel, Technique::shared_memory_tiling};

@@ -1,9 +1,8 @@
-// tiled: tiles of Q, K, P and V in shared memory, and a small block of results in the registers of each
-// thread.
+// tiled: tiles of Q, K, P and V in shared memory, and a small block of results in each thread's registers.
 //
 // A block copies a tile once and all its threads use it: K is read once for 64 rows of Q, V once for 32 rows
-// of P. Each thread computes 4 x 4 scores or 4 x 8 elements of O, so that a value which it reads from shared
-// memory serves four or eight products. A thread sums its own dot products; the shuffles are gone.
+// of P. Each thread computes 4 x 4 scores or 4 x 8 elements of O, so that every value it reads from shared
+// memory serves four or eight products. A thread sums its own dot products, so it needs no shuffles.
 //
 // Bound by shared memory: every operand is a load of 2 or 4 bytes, and the reads of K meet bank conflicts.
 //

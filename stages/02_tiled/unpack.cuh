@@ -1,4 +1,4 @@
-// What 16 bytes of halves hold.
+// Eight halves, which a thread loads with one access of 16 bytes, become floats.
 #pragma once
 
 #include <cuda_fp16.h>

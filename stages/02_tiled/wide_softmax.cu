@@ -3,7 +3,7 @@
 // Its three passes over a row need a quarter of the load and store instructions. Scores past the last visible
 // key were never written; they are loaded with their neighbours and must count as -infinity.
 //
-// Bound by bank conflicts in the products, as before.
+// Bound by bank conflicts in the products, as `wide` is.
 //
 // The step before: diff -u stages/02_tiled/wide.cu stages/02_tiled/wide_softmax.cu
 #include <cuda_fp16.h>

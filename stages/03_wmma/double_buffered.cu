@@ -3,7 +3,7 @@
 // The next tile is loaded into registers before this one is multiplied, and stored to the other buffer after
 // that, so the wait for the loads overlaps with the products. One barrier per tile is enough.
 //
-// Bound by L2 and by waiting: a round trip to L2 takes longer than the products of a tile.
+// Bound by L2 and by latency: a round trip to L2 takes longer than the products of a tile.
 //
 // The step before: diff -u stages/03_wmma/f16_accumulate.cu stages/03_wmma/double_buffered.cu
 #include <cuda_fp16.h>

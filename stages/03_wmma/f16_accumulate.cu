@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int tile0 = tile * kBlockKv;
     if (tile == 0) q_rmem.load(q_gmem, p.seq_q - q0, thread);  // Q comes with the first tile of K
     k_rmem.load(k_gmem + size_t(tile0) * kHeadDim, p.seq_kv - kv0 - tile0, thread);
-    // WAR: another warp may still be reading the previous tile. The barrier is here, and not at the end of the
-    // loop, so that all loads are on their way before a thread waits for anything.
+    // WAR: another warp may still be reading the previous tile. The barrier is here and not at the end of the
+    // loop, so that all loads are in flight before a thread waits for anything.
     __syncthreads();
     if (tile == 0) q_rmem.store(q_smem, thread);
     k_rmem.store(k_smem, thread);  // waits for the loads: the tensor cores idle

@@ -1,4 +1,4 @@
-// Where the sums of the output's four groups of keys become one.
+// The end of the output kernel: the sums of the four groups of keys are added, and O is stored.
 #pragma once
 
 #include <cuda_fp16.h>

@@ -14,9 +14,9 @@ __host__ __device__ constexpr int round_up(int a, int b) {
 }
 
 // [workspace]
-// Scores of a head: rows and columns rounded up to whole fragments, so that a fragment is stored without
-// asking where the matrix ends, and rows start on 64 bytes (WMMA needs 32). P overwrites S: a row of halves
-// at the start of each row of floats.
+// Scores of a head: rows and columns rounded up to whole fragments, so that a fragment can be stored whole at
+// the end of the matrix, and rows start on 64 bytes (WMMA needs 32). P overwrites S: a row of halves at the
+// start of each row of floats.
 __host__ __device__ inline int score_rows(const Problem& p) {
   return round_up(p.seq_q, kFragment);
 }

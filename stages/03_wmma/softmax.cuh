@@ -27,8 +27,8 @@ __device__ inline void load_scores(float (&s_rmem)[kVectors][4], const float* s_
 
 // [softmax_row]
 // P = softmax(S) of a row that sees `keys` keys. The registers of a warp, kVectors float4 per lane, hold
-// 128 * kVectors scores. A row of up to so many is read once, a longer one twice, with a running maximum and
-// sum. P overwrites S as halves, never ahead of what has been read.
+// 128 * kVectors scores. A row of up to that length is read once, a longer one twice, with a running maximum
+// and sum. P overwrites S as halves, and no score is overwritten before it has been read.
 template <int kVectors>
 __device__ inline void softmax_row(float* s_row_gmem, int lane_id, int keys) {
   constexpr int kChunk = 128 * kVectors;

@@ -9,8 +9,8 @@ LaunchFunction wmma, f16_accumulate, double_buffered, warp_specialized;
 
 namespace {
 
-// Each of four groups of warps adds up a quarter of the keys in FP16, 16 keys a step, and each step rounds by at most
-// half a unit in the last place of a sum that grows to the whole.
+// Each of four groups of warps sums a quarter of the keys in FP16, 16 keys per step. A step rounds by at most
+// half a unit in the last place of the final sum.
 double f16_sums(const Problem& problem) {
   return ceil_div(std::size_t(problem.seq_kv), 4 * 16);
 }

@@ -1,4 +1,4 @@
-// A tile on its way from global to shared memory.
+// A tile that is copied from global to shared memory through registers.
 #pragma once
 
 #include <cuda_fp16.h>

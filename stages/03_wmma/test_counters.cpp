@@ -48,7 +48,7 @@ TEST_CASE("tensor cores do the products, and no access waits for a bank") {
       CHECK(kernel.total.global_load_sectors == kernel.total.global_load_sectors_ideal);
       CHECK(kernel.total.global_store_sectors == kernel.total.global_store_sectors_ideal);
     }
-    // 2 * 512 * 512 * 64 operations a product, nothing computed twice or in vain.
+    // 2 * 512 * 512 * 64 operations per product, nothing computed twice or in vain.
     CHECK(kernel_named(kernels, "scores_kernel").total.tensor_flop == 2ull * 512 * 512 * 64);
     CHECK(kernel_named(kernels, "output_kernel").total.tensor_flop == 2ull * 512 * 512 * 64);
   }

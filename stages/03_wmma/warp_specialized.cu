@@ -1,9 +1,9 @@
 // warp_specialized: some warps only load, the others only multiply. They hand tiles over at named barriers.
 //
-// Each of the two buffers has a group of producer warps, so that two tiles are on their way at once, and two
-// barriers: "full" and "empty". bar_arrive() signals without waiting; bar_sync() signals and waits.
+// Each of the two buffers has its own producer warps, so that two tiles are in flight at once, and two
+// barriers of its own, "full" and "empty". bar_arrive() signals without waiting; bar_sync() signals and waits.
 //
-// Bound by L2: the output now waits for pairs of tiles, the scores for their stores as before.
+// Bound by L2: the output now waits for a pair of tiles at a time, the scores still for their stores.
 //
 // The step before: diff -u stages/03_wmma/double_buffered.cu stages/03_wmma/warp_specialized.cu
 #include <cuda_fp16.h>
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       const int tile0 = tile * kBlockKv;
       if (tile == 0) q_rmem.load(q_gmem, p.seq_q - q0, producer);  // Q comes with the first tile of K
       k_rmem.load(k_gmem + size_t(tile0) * kHeadDim, p.seq_kv - kv0 - tile0, producer);
-      if (tile >= kBuffers) bar_sync(kEmpty + buffer, kHandoverThreads);  // the loads are on their way by now
+      if (tile >= kBuffers) bar_sync(kEmpty + buffer, kHandoverThreads);  // the loads are in flight by now
       if (tile == 0) q_rmem.store(q_smem, producer);
       k_rmem.store(k_smem + buffer * Smem::KTile::kElements, producer);
       bar_arrive(kFull + buffer, kHandoverThreads);

@@ -1,10 +1,10 @@
 // wmma: the three launches of 02_tiled, with both matrix products on the tensor cores.
 //
-// nvcuda::wmma hands a product of 16 x 16 x 16 to a whole warp. A fragment is spread over the registers of 32
-// lanes in an order that CUDA leaves open, so code may scale a fragment but not ask which element is where.
+// With nvcuda::wmma a whole warp computes a product of 16 x 16 x 16. A fragment is spread over the registers
+// of 32 lanes in an order that CUDA does not state: code may scale a fragment, but not pick a row of it.
 //
-// Bound by L2 and by waiting: scores are written and read in 4 bytes, probabilities in 2, and the tensor
-// cores idle while a tile is on its way.
+// Bound by L2 and by latency: scores are written and read in 4 bytes, probabilities in 2, and the tensor
+// cores idle while a tile's loads are in flight.
 //
 // The step before: diff -u stages/02_tiled/padded.cu stages/03_wmma/wmma.cu
 #include <cuda_fp16.h>
@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int tile0 = tile * kBlockKv;
     if (tile == 0) q_rmem.load(q_gmem, p.seq_q - q0, thread);  // Q comes with the first tile of K
     k_rmem.load(k_gmem + size_t(tile0) * kHeadDim, p.seq_kv - kv0 - tile0, thread);
-    // WAR: another warp may still be reading the previous tile. The barrier is here, and not at the end of the
-    // loop, so that all loads are on their way before a thread waits for anything.
+    // WAR: another warp may still be reading the previous tile. The barrier is here and not at the end of the
+    // loop, so that all loads are in flight before a thread waits for anything.
     __syncthreads();
     if (tile == 0) q_rmem.store(q_smem, thread);
     k_rmem.store(k_smem, thread);  // waits for the loads: the tensor cores idle

@@ -1,8 +1,9 @@
 // exp2: scale and log2(e) are folded into one multiply-add before each exponential.
 //
-// The chip computes 2^x. exp(scale * s - m) took a multiplication by scale, a subtraction and one by log2(e);
-// with both factors in one it is ex2(fma(s, factor, -m)). The maximum is taken before the factor, which must
-// therefore be above zero. Bound by the chain of one block.
+// The special function unit computes 2^x, so exp(scale * s - m) takes two multiplications, by scale and by
+// log2(e), and a subtraction. With both factors in one it is ex2(fma(s, factor, -m)). ex2_approx also flushes
+// subnormal results to zero; __expf needs three more instructions to keep them. The maximum is taken before
+// the factor, which must therefore be above zero. Bound by the chain of one block.
 //
 // The step before: diff -u stages/04_fused/q_in_registers.cu stages/04_fused/exp2.cu
 //

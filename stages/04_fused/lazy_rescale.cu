@@ -1,8 +1,9 @@
 // lazy_rescale: O is rescaled only when a maximum has grown by more than a slack.
 //
 // Any m_i near the maximum gives the same quotient: P and its sum grow by the same factor. While m_i lags by
-// at most 8, P stays below 2^8 and a half goes to 65504, so most tiles skip two exponentials and 34
-// multiplications per lane (head_dim 64). Bound by the chain of one block.
+// at most 8, P is at most 2^8, far below the 65504 that a half can hold, so most tiles skip two exponentials
+// and 34 multiplications per lane (head_dim 64). At the headline shape that does not pay for the vote and the
+// branch (README.md). Bound by the chain of one block.
 //
 // The step before: diff -u stages/04_fused/exp2.cu stages/04_fused/lazy_rescale.cu
 //

@@ -1,6 +1,5 @@
-#pragma once
-
 // The end of split_keys: groups of warps have each seen other keys, and their sums become one O.
+#pragma once
 
 #include <cuda_fp16.h>
 
@@ -26,8 +25,8 @@ constexpr size_t merge_smem_bytes(int head_dim, int rows, int groups) {
 }
 
 // [merge]
-// Brings the sums of the key groups to one maximum per row and stores O. A warp of the block holds 16 of the
-// kBlockQ rows; o_frag's last tile has their sums of P.
+// Scales the sums of the key groups to one maximum per row, adds them and stores O. A warp of the block has
+// 16 of the kBlockQ rows; o_frag's last tile has their sums of P.
 template <int kHeadDim, int kBlockQ, int kKeyGroups, int kOTiles>
 __device__ inline void merge_key_groups(const Problem& p, const float (&o_frag)[kOTiles][4],
                                         const float (&m_i)[2], half* o_gmem, int block_q) {

@@ -1,8 +1,8 @@
 // mma_row_sums: the tensor cores add up the rows of P, by a product with a column of ones.
 //
-// The sums are one more accumulator of O: 4 mma more per tile on 64 (head_dim 64), for 32 additions less per
-// lane, and no reduction over the quad at the end. It is P rounded to half that is summed, which is what
-// multiplies V. Bound by the chain of one block.
+// The sums are one more accumulator of O: 4 mma per tile on top of 64 (head_dim 64) replace 32 additions per
+// lane, and the reduction over the quad at the end. What is summed is P rounded to half, as it multiplies V.
+// At the headline shape this gains nothing (README.md). Bound by the chain of one block.
 //
 // The step before: diff -u stages/04_fused/lazy_rescale.cu stages/04_fused/mma_row_sums.cu
 //

@@ -2,7 +2,7 @@
 //
 // They are the same for every tile of keys. 36 ldmatrix per tile (head_dim 64) become 32, and Q needs no
 // shared memory of its own: it passes through the stage that is filled last. Bound by the chain of one block.
-// Unchanged, but now in tile.cuh: tile_offset and copy_tile.
+// tile_offset and copy_tile move to tile.cuh, which the later variants share.
 //
 // The step before: diff -u stages/04_fused/pipelined.cu stages/04_fused/q_in_registers.cu
 //

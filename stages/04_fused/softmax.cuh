@@ -1,6 +1,5 @@
-#pragma once
-
 // What the softmax of every variant of this stage shares: where its maximum starts, and the mask.
+#pragma once
 
 #include <cuda_fp16.h>
 

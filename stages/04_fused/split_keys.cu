@@ -1,12 +1,12 @@
 // split_keys: 32 query rows per block, and four groups of warps that take a quarter of the keys each.
 //
-// Blocks of 32 rows are twice as many, so that small problems fill more SMs (128 at the headline shape), and
-// the chain Q K^T, softmax, P V is walked a quarter as often: 2 tiles of 256 keys where 8 of 64 were. Each
-// group has a maximum, sum and O of its own; the end brings them together (merge.cuh).
+// Blocks of 32 rows are twice as many, so small problems fill more SMs (128 at the headline shape), and a
+// warp walks the chain Q K^T, softmax, P V a quarter as often: 2 tiles of 256 keys where it was 8 of 64. Each
+// group has a maximum, sums and an O of its own; at the end they become one (merge.cuh).
 //
-// Bound by filling shared memory with K and V, and by the chain of two warps per scheduler.
+// Bound by filling shared memory with K and V, then by the chain: two warps per scheduler.
 //
-// diff -u stages/04_fused/wide_stores.cu stages/04_fused/split_keys.cu
+// It steps from wide_stores: diff -u stages/04_fused/wide_stores.cu stages/04_fused/split_keys.cu
 //
 // How lanes hold matrices: attention/ptx.cuh. In a 16 x 8 accumulator, [0] and [1] are neighbours in row
 // lane_id / 4, [2] and [3] in row lane_id / 4 + 8; a row lies in the four lanes of a quad.
@@ -37,7 +37,7 @@ constexpr int kWarpQ = 16;                   // query rows per warp
 constexpr int kBlockQ = kRowWarps * kWarpQ;  // query rows per block
 constexpr int kStages = 2;                   // tiles of K and V in shared memory
 constexpr int kBlocksPerSm = 1;              // what the registers must leave room for
-// Keys of a tile that one warp takes.
+// Keys that a warp takes of every tile.
 constexpr int warp_kv_of(int head_dim) {
   return head_dim <= 64 ? 64 : 32;
 }

@@ -1,6 +1,5 @@
+// A tile in shared memory and the copy that fills it, as in pipelined.cu, for every variant after that.
 #pragma once
-
-// A tile in shared memory and the copy that fills it, as in pipelined.cu: the same in every later variant.
 
 #include <cuda_fp16.h>
 

@@ -2,7 +2,7 @@
 
 namespace attention::exercise {
 
-// P costs a sector or two a request, V two, O two: the fewest that can carry the bytes.
+// A request for P touches one or two sectors, one for V or O two: the fewest that can carry the bytes.
 std::string sectors(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   if (c.global_load_requests == 0) return "no kernel whose name has 'output_kernel' loads anything";

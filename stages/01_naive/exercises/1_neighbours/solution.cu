@@ -1,6 +1,6 @@
 // Exercise 01.1: which thread gets which element?
 //
-// The weights P are there already (given.cuh). What is left is O = P V, a thread an element. The kernel below
+// P is there already (given.cuh). What is left is O = P V, with one thread per element. The kernel below
 // is right, and each of its loads touches many sectors where two would do, because neighbouring threads work
 // on neighbouring *rows*. Number the threads so that neighbours share what they can share. A few lines are
 // enough.

@@ -1,6 +1,6 @@
 // Exercise 01.2: the running maximum.
 //
-// One warp a query row, one pass over the keys, lane i with elements 2 i and 2 i + 1 of the row. The loop
+// One warp per query row, one pass over the keys, lane i with elements 2 i and 2 i + 1 of the row. The loop
 // keeps a running maximum m_i, the sum l_i of exp(score - m_i), and the unnormalised output o. In the
 // exercise a step is missing: what happens to l_i and o when a new score raises the maximum? Inputs whose
 // largest score comes first do not notice; the checker has others.

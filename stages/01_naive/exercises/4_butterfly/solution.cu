@@ -1,8 +1,8 @@
 // Exercise 01.4: a sum over a warp.
 //
-// Every lane has a part of a dot product, and every lane needs the whole. Write warp_sum() with
+// Every lane has a part of a dot product, and every lane needs the sum. Write warp_sum() with
 // __shfl_xor_sync: after a step in which each lane adds the value of the lane whose number differs in one
-// bit, pairs of lanes agree; after five steps, all 32 do. More shuffles than that are counted.
+// bit, pairs of lanes agree; after five steps, all 32 do. The checker counts the shuffles.
 #include "given.cuh"
 
 namespace attention::exercise {

@@ -1,7 +1,7 @@
 // Exercise 03.2: two buffers.
 //
 // A block computes the scores of 16 rows, a tile of 64 keys at a time. In the exercise it loads a tile into
-// registers, stores it to shared memory, and multiplies, one after the other: no load is on its way while
+// registers, stores it to shared memory, and multiplies, one after the other: no load is in flight while
 // the tensor cores work. Make k_smem two buffers, and load the next tile before you multiply this one. One
 // barrier per tile is then enough.
 #include <mma.h>

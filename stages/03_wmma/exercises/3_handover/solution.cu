@@ -54,7 +54,7 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
         o[i].y += prob[key] * pair.y;
       }
     }
-    if (tile + 1 < tiles) bar_arrive(kEmpty, kThreads);  // nobody waits for the last one
+    if (tile + 1 < tiles) bar_arrive(kEmpty, kThreads);  // no loader waits after the last tile
   }
   // [consumers]
   for (int i = 0; i < 4 && first_row + i < p.seq_q; ++i) {

@@ -9,8 +9,8 @@ std::string in_flight(const emulator::Profile& profile) {
   return "";
 }
 
-// Between a wait in the loop and the use of the tile, the next one must still be on its way: a wait for
-// everything that is made more than once waits for that, too.
+// Between a wait in the loop and the use of the tile, the next one's copy must still be in flight. A wait for
+// everything that is executed more than once waits for that copy, too.
 std::string overlap(const emulator::Profile& profile) {
   for (const emulator::KernelProfile& kernel : profile.kernels) {
     if (kernel.kernel.find("output_kernel") == std::string::npos) continue;

@@ -1,17 +1,17 @@
 // Exercise 04.2: waiting for what is needed.
 //
-// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The next tile is asked for
-// before this one is used. In the exercise the wait is missing, and a tile is used while it is still on its
-// way: on a GPU that gives a right answer on most days, on the emulated device a wrong one every time. Groups
-// complete in the order in which they were committed; cp_async_wait_group<N>() waits until at most the N latest are
-// outstanding. Wait for this tile, and not for the next one.
+// O = P V with tiles of 32 keys of V, two in shared memory, copied by cp.async. The copy of the next tile is
+// issued before this one is used. In the exercise the wait is missing: a tile is used while its copy is still
+// in flight. On a GPU that gives a right answer on most days, on the emulated device a wrong one every time.
+// Groups complete in the order in which they were committed; cp_async_wait_group<N>() waits until at most the
+// latest N are outstanding. Wait for this tile, and not for the next one.
 #include "attention/ptx.cuh"
 #include "given.cuh"
 
 namespace attention::exercise {
 
 constexpr int kThreads = 128;
-constexpr int kBlockQ = 16;  // four rows a warp
+constexpr int kBlockQ = 16;  // four rows per warp
 constexpr int kBlockKv = 32;
 
 __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
@@ -37,8 +37,8 @@ __global__ void output_kernel(Problem p, Tensors t, const float* p_gmem) {
   copy(0);
   for (int tile = 0; tile < tiles; ++tile) {
     copy(tile + 1);
-    cp_async_wait_group<1>();  // all groups but the latest: this tile is here, as far as this thread copied it
-    __syncthreads();     // and as far as all others did
+    cp_async_wait_group<1>();  // all groups but the latest: this thread's part of the tile is here
+    __syncthreads();           // and so is every other thread's
     for (int i = 0; i < 4 && first_row + i < p.seq_q; ++i) {
       const float* prob = p_gmem + (size_t(head) * p.seq_q + first_row + i) * p.seq_kv + tile * kBlockKv;
       for (int key = 0; key < min(kBlockKv, p.seq_kv - tile * kBlockKv); ++key) {

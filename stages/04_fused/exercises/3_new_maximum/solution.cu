@@ -15,8 +15,8 @@ constexpr int kStride = kHeadDim + 8;
 constexpr int kOTiles = kHeadDim / 8;
 
 // [new_maximum]
-// Takes m_i, the largest score of rows r and r + 8 so far, on to the scores s, and o and l_i with it. l_i is
-// the part of the sum that this lane has added up.
+// Raises m_i, the largest score of rows r and r + 8 so far, to that of the scores s, and corrects o and l_i.
+// l_i is the part of the sum that this lane has added up.
 __device__ void new_maximum(const float (&s)[2][4], float (&m_i)[2], float (&l_i)[2],
                             float (&o)[kOTiles][4]) {
   for (int h = 0; h < 2; ++h) {
