@@ -49,6 +49,7 @@ __device__ inline void negate_tile(half* tile_smem) {
   constexpr int kPairs = kRows * kHeadDim / 2;
   static_assert(kPairs % kThreads == 0);
   uint32_t* pairs = reinterpret_cast<uint32_t*>(tile_smem) + threadIdx.x;
+#pragma unroll 4
   for (int i = 0; i < kPairs; i += kThreads) pairs[i] ^= 0x80008000u;
   __syncthreads();
 }

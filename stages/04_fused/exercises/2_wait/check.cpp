@@ -5,7 +5,7 @@ namespace attention::exercise {
 std::string in_flight(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   if (c.max_groups_in_flight < 2)
-    return "the next tile is not on its way while this one is waited for: at most one group is in flight";
+    return "the next tile's copy is not in flight while this one is waited for: at most one group is";
   return "";
 }
 
@@ -19,8 +19,8 @@ std::string overlap(const emulator::Profile& profile) {
           line.text.find("<0>") != std::string::npos || line.text.find("wait_all") != std::string::npos;
       int times = 0;
       for (const emulator::Event& event : kernel.events) {
-        times +=
-            event.kind == emulator::EventKind::cp_async_wait_group && event.warp == 0 && event.line == line.line;
+        times += event.kind == emulator::EventKind::cp_async_wait_group && event.warp == 0 &&
+                 event.line == line.line;
       }
       if (everything && times > 1) {
         return "line " + std::to_string(line.line) +
