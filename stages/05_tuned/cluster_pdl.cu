@@ -123,8 +123,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   griddepcontrol_launch_dependents();
   __syncthreads();
-  // This block's barriers exist: the other block may send to them once it has waited for this arrival,
-  // which it does just before it sends. Relaxed, because no data is published.
+  // Tells the other block that our barriers exist: it waits for this arrival before it sends anything.
+  // Relaxed, because no data is published.
   cluster_arrive_relaxed();
   // [load]
 
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   // [output]
 
   // [weights]
-  // While the last products run: what each warpgroup's partial result weighs, and the sum of the block.
+  // While the last products run, we compute each warpgroup's weight, and the sum of the block.
   const int row_pair = warp_id * 8 + quad;
   for (int r = 0; r < 2; ++r) l_i[r] = warp_reduce_sum<4>(l_i[r]);
   if (lane_id % 4 == 0) smem.stats[warpgroup][row_pair] = {{m_i[0], m_i[1]}, {l_i[0], l_i[1]}};
@@ -243,8 +243,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   // [weights]
 
   // [block_merge]
-  // Each warpgroup keeps some columns of O and leaves the others' in shared memory. A thread finds there
-  // the rows and columns that it has itself, at its own number.
+  // Each warpgroup keeps some columns of O and leaves the rest in shared memory. Threads of one number in
+  // their warpgroups have the same rows and columns, so a thread finds what it needs at its own number.
   float kept[kKept][4];
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const float4 packed = pack_tiles(&kept[2 * chunk]);
       st_async(mapa(&received[chunk][lane_id], rank ^ 1), packed, mapa(&smem.received_full, rank ^ 1));
     }
-    return;  // nothing comes for these warps; the block's others wait for what the other block sends
+    return;  // these warps receive nothing; the block's other warps wait for the other block's results
   }
   mbarrier_wait(&smem.received_stats_full, 0);
   const RowPairStats other[1] = {smem.received_stats[warp_id % 2][quad]};

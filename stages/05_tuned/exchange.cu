@@ -136,8 +136,8 @@ __device__ __forceinline__ void send_stats(Smem& smem, std::uint32_t other_smem,
   if (at.lane_id == 0) mbarrier_arrive(&smem.stats_full[sibling][at.warp_id]);
 }
 
-// Sends a warp's partial results likewise, all but its caller's arrival, and copies those that its member
-// keeps. A register cannot be indexed at run time, so the member's number is a template argument.
+// Sends a warp's partial results in the same way, but leaves the arrival to the caller; copies those that its
+// member keeps. A register cannot be indexed at run time, so the member's number is a template argument.
 template <int kMember>
 __device__ __forceinline__ void send_partials(Smem& smem, std::uint32_t other_smem, const Place& at,
                                               const float (&o)[kHeadDim / 2], const float (&inverse)[2],

@@ -113,12 +113,13 @@ __device__ __forceinline__ void issue_loads(Smem& smem, const CUtensorMap& q_map
 // [load]
 
 // [surpassed]
-// May an exponential of the warp be too large for FP16? Not `>`: with first scores of -infinity a sum is NaN.
+// May an exponential of the warp be too large for FP16? Not `>`: where the first scores are -infinity the sum
+// is NaN, which must count as too large.
 __device__ __forceinline__ bool surpassed(const float (&l_i)[2]) {
   return __any_sync(kFullMask, !(l_i[0] <= kLargestSum && l_i[1] <= kLargestSum));
 }
 
-// Takes a half's own maximum after all. All that was summed before must be multiplied by `factor`.
+// Takes the half's own maximum instead. What was summed before must then be multiplied by `factor`.
 __device__ __forceinline__ void raise_maximum(const float (&s)[kHalfKeys / 2], float exponent_scale,
                                               float (&m_i)[2], float (&factor)[2]) {
   float largest[2];
@@ -156,8 +157,8 @@ __device__ __forceinline__ void send_stats(Smem& smem, std::uint32_t other_smem,
   if (at.lane_id == 0) mbarrier_arrive(&smem.stats_full[sibling][at.warp_id]);
 }
 
-// Sends a warp's partial results likewise, all but its caller's arrival, and copies those that its member
-// keeps. A register cannot be indexed at run time, so the member's number is a template argument.
+// Sends a warp's partial results in the same way, but leaves the arrival to the caller; copies those that its
+// member keeps. A register cannot be indexed at run time, so the member's number is a template argument.
 template <int kMember>
 __device__ __forceinline__ void send_partials(Smem& smem, std::uint32_t other_smem, const Place& at,
                                               const float (&o)[kHeadDim / 2], const float (&inverse)[2],

@@ -40,8 +40,8 @@ __device__ __forceinline__ float inverse_of(float l) {
   return kUnmasked || l > 0.f ? __fdividef(1.f, l) : 0.f;
 }
 
-/// What partial results weigh when they are merged: our own, which is not divided by its sum yet, and the
-/// others', which are.
+/// The weights of partial results in a merge: of our own, which is not divided by its sum yet, and of the
+/// others, which are divided by theirs.
 template <bool kUnmasked, int kOthers>
 __device__ __forceinline__ void weigh(const float (&m_i)[2], const float (&l_i)[2],
                                       const RowPairStats (&other)[kOthers], float (&own_weight)[2],

@@ -10,14 +10,15 @@
 // What Hopper's one-pass variants have in common. Four warpgroups share 64 query rows, and all keys are one
 // pass: a warpgroup holds the scores of 128 keys in registers, for each of the rows.
 //
-// Of an accumulator of wgmma, row 16 w + lane / 4 of warp w has [4 j] and [4 j + 1], the row eight further
-// down [4 j + 2] and [4 j + 3]: columns 8 j + lane % 4 * 2 and the next. So a thread has two rows, and the
-// four lanes of a quad share them. What a tile in shared memory is: attention/hopper.cuh.
+// An accumulator of wgmma has 64 rows, 16 for each warp. A thread of warp w holds two of them: registers
+// [4 j] and [4 j + 1] belong to row 16 w + lane / 4, registers [4 j + 2] and [4 j + 3] to the row 8 below.
+// Their columns are 8 j + lane % 4 * 2 and the next one. The four lanes of a quad share the two rows.
+// How a tile lies in shared memory: attention/hopper.cuh.
 namespace attention::tuned {
 
 constexpr int kHeadDim = 64;
 constexpr int kBlockQ = 64;                // query rows of a cluster: the m64 of wgmma
-constexpr int kHalfKeys = 64;              // what one TMA load brings, and one product multiplies
+constexpr int kHalfKeys = 64;              // of one TMA load, and of one product
 constexpr int kGroupKeys = 2 * kHalfKeys;  // of a warpgroup
 constexpr int kMaxKeys = 4 * kGroupKeys;   // of the four warpgroups, in one block or in two
 constexpr int kGroupThreads = 128;         // of a warpgroup

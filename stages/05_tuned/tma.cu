@@ -1,10 +1,10 @@
-// tma: pdl, with K and V brought by the tensor memory accelerator in place of cp.async.
+// tma: pdl, with K and V loaded by the tensor memory accelerator (TMA) in place of cp.async.
 //
 // One thread of each key group issues two TMA loads, where each of 64 threads issued 32 cp.async and computed
 // an address for each. TMA fills rows past the end with zeros and stores tiles with the 128-byte swizzle, so
 // ldmatrix still reads them without conflicts. An mbarrier counts the bytes that have arrived.
 //
-// Bound by shared memory, as key_split is: the bytes through it are the same.
+// Bound by shared memory, as key_split is: as many bytes go through it.
 //
 // The step before: diff -u stages/05_tuned/pdl.cu stages/05_tuned/tma.cu
 #include <cuda_fp16.h>

@@ -3,7 +3,7 @@
 // A block's four warpgroups have 64 rows, the m64 of wgmma, and 128 keys each. wgmma multiplies straight from
 // the tiles that TMA brings, and whole rows of scores stay in registers. K and V are read from shared memory
 // once for 64 rows, where mma.sync reads them twice for 32: shared memory is no longer the bound. But 64
-// blocks leave half of 132 SMs idle. Launched plainly: dependent launch returns in cluster_pdl.
+// blocks leave half of 132 SMs idle. The launch is a plain one: dependent launch returns in cluster_pdl.
 //
 // Bound by latency, on half of the SMs: loads, scores, exponentials and the merge wait for one another.
 //
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   // [output]
 
   // [weights]
-  // While the last products run: what each warpgroup's partial result weighs, and the sum of the block.
+  // While the last products run, we compute each warpgroup's weight, and the sum of the block.
   const int row_pair = warp_id * 8 + quad;
   for (int r = 0; r < 2; ++r) l_i[r] = warp_reduce_sum<4>(l_i[r]);
   if (lane_id % 4 == 0) smem.stats[warpgroup][row_pair] = {{m_i[0], m_i[1]}, {l_i[0], l_i[1]}};
@@ -192,8 +192,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   // [weights]
 
   // [block_merge]
-  // Each warpgroup keeps some columns of O and leaves the others' in shared memory. A thread finds there
-  // the rows and columns that it has itself, at its own number.
+  // Each warpgroup keeps some columns of O and leaves the rest in shared memory. Threads of one number in
+  // their warpgroups have the same rows and columns, so a thread finds what it needs at its own number.
   float kept[kKept][4];
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {

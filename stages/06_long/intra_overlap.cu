@@ -1,5 +1,5 @@
-// intra_overlap: the softmax of a tile overlaps with O += P V of the one before, in the same warpgroup. It waits
-// for its scores alone, not for O; only when the exponentials are done does it wait for O.
+// intra_overlap: the softmax of a tile overlaps with O += P V of the one before, in the same warpgroup. The
+// softmax waits for the scores alone; the warpgroup waits for O only when the exponentials are done.
 //
 // Bound by the tensor cores, and by the chip's power, at head_dim 128. At 64 no unit is full: three warps per
 // scheduler do not hide one another's latencies. Short rows also pay for the start and the end of each block.
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   const auto scores_of = [&](int number) {
     start_scores<T>(s, smem.q + group * kGroupQ * kPanelRowBytes, smem.k[number % T::kStages]);
   };
-  // Once S is there: this warp reads the tile of K no more.
+  // Once S is there, this warp does not read the tile of K again.
   const auto release_k = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
   };

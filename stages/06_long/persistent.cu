@@ -1,9 +1,9 @@
-// persistent: one block per SM takes row block after row block until none is left. Its loop over tiles does not
-// stop between them: the first scores of the next row block overlap with the last O += P V of this one, and O
-// leaves by TMA meanwhile. The producer draws row blocks from a counter in global memory and loads the next Q
-// early, into a second buffer.
+// persistent: one block per SM takes row block after row block until none is left. Its loop over tiles does
+// not stop between them: the first scores of the next row block overlap with the last O += P V of this one,
+// and O leaves by TMA meanwhile. The producer draws row blocks from a counter in global memory and loads the
+// next Q early, into a second buffer.
 //
-// Bound as intra_overlap is, now for short rows too.
+// Bound as intra_overlap is; where rows are short and blocks many, their starts and ends are hidden too.
 //
 // The step before: diff -u stages/06_long/intra_overlap.cu stages/06_long/persistent.cu
 #include <cuda_fp16.h>
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
     for (int slot = 0; slot < T::kStages; ++slot) {
       mbarrier_init(&smem.k_full[slot], 1);
       mbarrier_init(&smem.v_full[slot], 1);
-      mbarrier_init(&smem.k_empty[slot], 4 * T::kGroups);
+      mbarrier_init(&smem.k_empty[slot], 4 * T::kGroups);  // one arrival of each consumer warp
       mbarrier_init(&smem.v_empty[slot], 4 * T::kGroups);
     }
     fence_mbarrier_init();
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
       const Item item = item_of<T>(p, order, index);
       smem.item[slot] = item;
       if (item.tiles == 0) {
-        mbarrier_arrive(&smem.q_full[slot]);  // no Q: that was all
+        mbarrier_arrive(&smem.q_full[slot]);  // no Q: no row block is left
         return;
       }
       mbarrier_arrive_expect_tx(&smem.q_full[slot], T::kQBytes);
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
     start_scores<T>(s, smem.q[(round - 1) % 2] + group * kGroupQ * kPanelRowBytes,
                     smem.k[number % T::kStages]);
   };
-  // Once S is there: this warp reads the tile of K, and after a row block's last one also its Q, no more.
+  // Once S is there, this warp does not read the tile of K again, nor, after a row block's last tile, its Q.
   const auto release_k = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
     if (one_of_warp && tile == 0) mbarrier_arrive(&smem.q_empty[(round - 1) % 2]);
@@ -168,8 +168,8 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   softmax<T>(s, tile, rows, scale);
   to_half<T>(p_frag, s);
   // [pipelined]
-  // P is that of `tile`, number n. Each step starts the scores of what comes next, the tile before it or, where
-  // the row block ends, the last tile of another; multiplies P by V; and makes the next P.
+  // P is that of `tile`, number n. Each step starts the scores of what comes next, the tile before it or,
+  // where the row block ends, the last tile of another; multiplies P by V; and makes the next P.
   const auto step = [&](auto item_ends, const Item& next) {
     tile = item_ends ? next.tiles - 1 : tile - 1;
     wait_k(n + 1);

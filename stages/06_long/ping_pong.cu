@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   const auto scores_of = [&](int number) {
     start_scores<T>(s, smem.q + group * kGroupQ * kPanelRowBytes, smem.k[number % T::kStages]);
   };
-  // Once S is there: this warp reads the tile of K no more.
+  // Once S is there, this warp does not read the tile of K again.
   const auto release_k = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
   };

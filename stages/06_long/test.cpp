@@ -35,7 +35,7 @@ int require_all_right(const Problem& problem, const Inputs& inputs) {
 
 TEST_CASE("calls give the same bits, hundreds of them on a GPU, two on the emulated device") {
   const Device device = current_device();
-  // More row blocks than SMs, of different lengths, so that the order in which `persistent` takes them varies.
+  // More row blocks than SMs, of different lengths: the order in which `persistent` takes them varies.
   const Problem problem({.heads = device.emulated ? 2 : 200, .seq_q = 400, .causal = true});
   const Inputs inputs = make_inputs(problem, Distribution::normal, 60);
   Session session(problem, inputs);
@@ -88,9 +88,9 @@ TEST_CASE("a block takes several row blocks, some of which see no key") {
 }
 
 TEST_CASE("a maximum that later tiles surpass, by little and by far") {
-  // O is rescaled only where a maximum is surpassed by more than the slack. Keys are walked from the last to the
-  // first, so scores rise towards the first: by less than the slack per tile, by more, and in the first 70 keys
-  // only.
+  // O is rescaled only where a maximum is surpassed by more than the slack. Keys are walked from the last to
+  // the first, so scores rise towards the first: by less than the slack per tile, by more, and in the first
+  // 70 keys only.
   const Device device = current_device();
   int ran = 0;
   for (const auto& [rise, first_keys] : {std::pair(0.01f, 500), {0.2f, 500}, {3.f, 500}, {3.f, 70}}) {

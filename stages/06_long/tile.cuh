@@ -2,9 +2,9 @@
 
 // The sizes of a block's work, and how an accumulator lies in registers.
 //
-// Of an accumulator of wgmma, row 16 w + lane / 4 of a warpgroup's 64 (w: the warp) has registers [4 j] and
-// [4 j + 1], the row 8 further down [4 j + 2] and [4 j + 3]: a thread has two rows, and a row lies in the
-// four lanes of a quad. What a tile is in shared memory: attention/hopper.cuh.
+// An accumulator of wgmma has 64 rows, 16 for each warp. A thread of warp w holds two of them: registers
+// [4 j] and [4 j + 1] belong to row 16 w + lane / 4, registers [4 j + 2] and [4 j + 3] to the row 8 below.
+// The four lanes of a quad share the two rows. How a tile lies in shared memory: attention/hopper.cuh.
 #include <cuda_fp16.h>
 
 #include <type_traits>

@@ -1,10 +1,10 @@
 // tma_pipeline: large shapes. A block has 192 query rows, 64 for each of three warpgroups, and walks over the
 // keys from the last tile to the first: S = Q K^T by wgmma from shared memory, online softmax in registers,
 // O += P V by wgmma with P still in registers. TMA fills a ring of tiles of K and V ahead of their use. One
-// thread issues its loads, between its own work.
+// thread of the first warpgroup issues the loads, after the products of each tile.
 //
-// Bound by waiting: a warpgroup multiplies, then takes exponentials, then multiplies again, and the thread
-// that loads waits for every warp to release a slot while its own warpgroup waits for it.
+// Bound by waiting: a warpgroup multiplies, then takes exponentials, then multiplies again. And the thread
+// that loads waits until every warp has released a slot, while its own warpgroup waits for it.
 #include <cuda_fp16.h>
 
 #include <cstdint>
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   const auto scores_of = [&](int number) {
     start_scores<T>(s, smem.q + group * kGroupQ * kPanelRowBytes, smem.k[number % T::kStages]);
   };
-  // Once S is there: this warp reads the tile of K no more.
+  // Once S is there, this warp does not read the tile of K again.
   const auto release_k = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
   };

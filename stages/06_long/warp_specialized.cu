@@ -1,9 +1,9 @@
-// warp_specialized: a producer warp issues all TMA loads and does nothing else, so that no warpgroup waits for
-// the others to free a slot of the ring. It needs few registers: setmaxnreg moves what it leaves to the
-// consumers, which then have 160 per thread.
+// warp_specialized: a producer warp issues all TMA loads and does nothing else, so that no warpgroup waits
+// for the others to free a slot of the ring. It needs few registers: setmaxnreg decreases its budget to 32
+// per thread, and increases that of the consumers to 160.
 //
-// Bound by luck: warpgroups drift apart, so that one's softmax may overlap with another's products, but
-// nothing makes sure of it.
+// Bound by waiting, still: warpgroups drift apart, so that one's softmax may overlap with another's products,
+// but nothing makes sure of it.
 //
 // The step before: diff -u stages/06_long/tma_pipeline.cu stages/06_long/warp_specialized.cu
 #include <cuda_fp16.h>
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads<T>, 1)
   const auto scores_of = [&](int number) {
     start_scores<T>(s, smem.q + group * kGroupQ * kPanelRowBytes, smem.k[number % T::kStages]);
   };
-  // Once S is there: this warp reads the tile of K no more.
+  // Once S is there, this warp does not read the tile of K again.
   const auto release_k = [&](int number) {
     if (one_of_warp) mbarrier_arrive(&smem.k_empty[number % T::kStages]);
   };

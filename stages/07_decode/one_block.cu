@@ -1,7 +1,7 @@
-// one_block: few query rows, many keys, as when a model writes its answer word by word. A block takes 32 query
-// rows of a head and walks over all of their keys, 512 per pass (256 at head_dim 128). Its four groups of two
-// warps share each pass: a group has a quarter of the keys, its own part of shared memory and its own barrier,
-// and computes with no other group until their partial results are merged at the end.
+// one_block: few query rows, many keys, as when a model writes its answer word by word. A block takes 32
+// query rows of a head and walks over all of their keys, 512 per pass (256 at head_dim 128). Its four groups
+// of two warps share each pass: a group has a quarter of the keys, its own part of shared memory and its own
+// barrier, and works alone until the groups merge their partial results at the end.
 //
 // Bound by idle SMs: one row of 8 heads makes 8 blocks, and 124 of 132 SMs have nothing to do.
 #include <cuda_fp16.h>
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(Problem p, Tensors 
     float s_frag[kSTiles][4] = {};
     for (int k = 0; k < kKSteps; ++k) {
       for (int n = 0; n < kSTiles; n += 2) {
-        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B column by column.
+        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B by columns.
         std::uint32_t k_frag[4];
         ldmatrix_x4(k_frag, k_smem + swizzled<kHeadDim>(n * 8 + lane_id % 8 + lane_id / 16 * 8,
                                                         2 * k + lane_id / 8 % 2));

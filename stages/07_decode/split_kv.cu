@@ -1,9 +1,9 @@
 // split_kv: the keys are split over blocks too, so that few rows occupy all SMs. A block leaves the partial
-// result of its keys in global memory, and a second kernel merges those of a row (Flash-Decoding), by the same
-// arithmetic that merges a block's groups of warps.
+// result of its keys in global memory, and a second kernel merges those of a row (Flash-Decoding), by the
+// same arithmetic that merges a block's groups of warps.
 //
-// Bound by device memory where K and V do not fit in L2; else by the second launch and the passes of a block,
-// which run one after the other.
+// Bound by the passes of a block, which run one after the other and overlap loads with nothing, and by the
+// second launch. Where K and V do not fit in L2, each pass also waits for device memory.
 //
 // The step before: diff -u stages/07_decode/one_block.cu stages/07_decode/split_kv.cu
 #include <cuda_fp16.h>
@@ -35,7 +35,7 @@ struct Parts {
   float2* m_l;
 };
 
-// As many parts as give about one block per SM of a large GPU, but none without a whole pass.
+// As many parts as give about one block per SM of a large GPU, but every part has at least one pass.
 template <int kHeadDim>
 Parts parts_of(const Problem& p, void* workspace) {
   constexpr int kWantedBlocks = 128;
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(Problem p, Tensors 
     float s_frag[kSTiles][4] = {};
     for (int k = 0; k < kKSteps; ++k) {
       for (int n = 0; n < kSTiles; n += 2) {
-        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B column by column.
+        // Four 8x8 matrices: keys n*8 .. n*8+15 by elements k*16 .. k*16+15 of K, which is B by columns.
         std::uint32_t k_frag[4];
         ldmatrix_x4(k_frag, k_smem + swizzled<kHeadDim>(n * 8 + lane_id % 8 + lane_id / 16 * 8,
                                                         2 * k + lane_id / 8 % 2));

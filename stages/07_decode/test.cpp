@@ -53,9 +53,9 @@ TEST_CASE("keys split over blocks are put together again") {
 }
 
 TEST_CASE("parts keep their weights where scores are in the millions") {
-  // All scores of a row are 7.9 million, so a part's weight is its number of keys: 512 in the first, 100 in the
-  // second. A float near 7.9e6 * log2(e) has no digits after the point: log2 of a sum added to it is rounded to
-  // a whole number, and weights are wrong by up to 41 %.
+  // All scores of a row are 7.9 million, so a part's weight is its number of keys: 512 in the first, 100 in
+  // the second. A float near 7.9e6 * log2(e) has no digits after the point: log2 of a sum added to it is
+  // rounded to an integer, and weights are wrong by up to 41 %.
   const Problem problem({.heads = 1, .seq_q = 1, .seq_kv = 612});
   Inputs inputs = make_inputs(problem, Distribution::normal, 62);
   for (half& q : inputs.q) q = __float2half(1000.f);

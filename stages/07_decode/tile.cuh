@@ -60,7 +60,7 @@ __device__ inline void copy_rows_async(half* smem, const half* gmem, int rows, i
   cp_async_commit_group();
 }
 
-// Keys that query row `row` of the block sees; none for a row past the end.
+// Keys that query row `row` of a head sees; none for a row past the end.
 __device__ inline int keys_of(const Problem& p, int row) {
   return row < p.seq_q ? visible_keys(p, row) : 0;
 }

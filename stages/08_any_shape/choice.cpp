@@ -27,7 +27,7 @@ namespace any_shape {
 
 namespace {
 
-// Takes forever: the variant does not support that head_dim.
+// Costs infinitely much: the variant does not support that head_dim.
 constexpr Cost kNone = {1, 1, std::numeric_limits<double>::infinity(), 0, 0, 0};
 
 // Stages by the numbers that their folders have.
@@ -78,8 +78,8 @@ double estimate_us(const Candidate& candidate, const Problem& p, int sm_count) {
   const int heads = p.batch * p.heads;
   const double blocks = double(ceil_div(p.seq_q, candidate.rows)) * heads * parts;
 
-  // Blocks that share an SM slow each other down, from key_us to full_us; less so where a head has fewer rows than
-  // a block, since warps without rows have nothing to do.
+  // Blocks that share an SM slow each other down, from key_us to full_us; less so where a head has fewer rows
+  // than a block, since warps without rows have nothing to do.
   const int shared_by = int(std::clamp(std::ceil(blocks / sm_count), 1., double(cost.blocks_per_sm)));
   const double rows_with_work =
       std::clamp((std::min(p.seq_q, candidate.rows) - 16.) / (candidate.rows - 16.), 0., 1.);
@@ -92,8 +92,8 @@ double estimate_us(const Candidate& candidate, const Problem& p, int sm_count) {
   const double all_keys = double(ceil_div(ceil_div(p.seq_kv, parts), cost.tile)) * cost.tile;
   double us = std::ceil(waves) * block_us(all_keys);
   if (p.causal) {
-    // Blocks of different lengths: SMs that are done early go on with the next block, so what counts is the mean.
-    // At the end some SMs wait for others, for half of the last block or so.
+    // Blocks of different lengths: SMs that are done early go on with the next block, so what counts is the
+    // mean. At the end some SMs wait for others, for half of the last block or so.
     const double seen_keys = p.flop() / (4. * heads * p.head_dim * p.seq_q);  // by a row, on average
     const double mean_keys = std::min(all_keys, seen_keys + (candidate.rows + cost.tile) / 2.);
     const double last_us = block_us(candidate.longest_first ? cost.tile : all_keys);

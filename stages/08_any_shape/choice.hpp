@@ -39,8 +39,8 @@ std::span<const Candidate> candidates();
 /// What one call takes, in microseconds, on a GPU with so many SMs.
 double estimate_us(const Candidate& candidate, const Problem& problem, int sm_count);
 
-/// The candidate that is estimated to be fastest of those that support the problem on the device; null where none
-/// does. Of the device it looks at compute capability, SMs and shared memory alone.
+/// The candidate that is estimated to be fastest of those that support the problem on the device; null where
+/// none does. Of the device it looks at compute capability, SMs and shared memory alone.
 const Candidate* choose(const Problem& problem, const Device& device,
                         std::span<const Candidate> among = candidates());
 

@@ -149,8 +149,8 @@ TEST_CASE("what is chosen is right, whatever it is") {
   CHECK(names.size() >= (device.compute_capability == 90 ? 5 : 3));
 }
 
-// A survey times the chosen kernel twice, by its own name and as `chosen`; so small are the times of few rows that the
-// two differ by up to a quarter of a microsecond. No choice is held to less.
+// A survey times the chosen kernel twice, by its own name and as `chosen`. Where a call takes a few
+// microseconds the two times differ by a quarter of one, so no choice is held to less.
 TEST_CASE("the choice is at most 5 % or 0.25 us slower than the best candidate, wherever that was recorded") {
   const std::vector<bench::Results> surveys = bench::read_all_results(ATTENTION_SURVEYS);
   REQUIRE_FALSE(surveys.empty());

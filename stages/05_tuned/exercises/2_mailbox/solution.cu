@@ -44,7 +44,7 @@ __global__ void cluster_kernel(Problem p, Tensors t) {
   const int keys = row < p.seq_q ? visible_keys(p, row) : 0, half_of_keys = (p.seq_kv + 1) / 2;
   const int first = rank == 0 ? 0 : half_of_keys, end = rank == 0 ? min(keys, half_of_keys) : keys;
 
-  float m_i = -1e30f, l_i = 0.f;  // finite, so that a row that sees nothing has weights, if of nothing
+  float m_i = -1e30f, l_i = 0.f;  // finite: -inf - -inf would be NaN for a row without keys
   float2 o = make_float2(0.f, 0.f);
   for (int key = first; key < end; ++key) {
     const float2 k = pair_of(t.k + kv_offset, key), v = pair_of(t.v + kv_offset, key);

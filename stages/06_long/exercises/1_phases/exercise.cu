@@ -6,8 +6,7 @@
 // by its parity: 0 for the first, 1 for the second, 0 for the third. A wait for the phase *before* the current
 // one returns at once; and before the first phase there is one that counts as ended, of parity 1. In the
 // exercise the three functions below are right for the first tiles of a problem that fills all of its tiles,
-// and for nothing else. Tile number `tile` is the (tile / kStages)-th that its
-// slot gets, counted from 0.
+// and for nothing else. Tile number `tile` is the (tile / kStages)-th that its slot gets, counted from 0.
 #include "attention/hopper.cuh"
 #include "given.cuh"
 
@@ -16,20 +15,20 @@ namespace attention::exercise {
 constexpr int kStages = 2;
 constexpr int kConsumerWarps = 4;
 constexpr int kThreads = 32 * (kConsumerWarps + 1);
-constexpr int kBlockQ = 16;  // four rows a warp
+constexpr int kBlockQ = 16;  // four rows per warp
 constexpr int kBlockKv = 32;
 constexpr int kRowBytes = kHeadDim * sizeof(half);
 
 // [phases]
-// Of `full`, what tells that this tile is there.
+// The parity of the phase of `full` that ends when this tile is there.
 __device__ unsigned full_parity(int /*tile*/) {
   return 0;
 }
-// Of `empty`, what tells that the slot's tile before this one has been used.
+// The parity of the phase of `empty` that ends when the slot's tile before this one has been used.
 __device__ unsigned empty_parity(int /*tile*/) {
   return 1;
 }
-// What `full` waits for, where V has `rows` rows for this tile.
+// The bytes that `full` waits for, where V has `rows` rows for this tile.
 __device__ unsigned tile_bytes(int rows) {
   return rows * kRowBytes;
 }

@@ -6,8 +6,7 @@
 // by its parity: 0 for the first, 1 for the second, 0 for the third. A wait for the phase *before* the current
 // one returns at once; and before the first phase there is one that counts as ended, of parity 1. In the
 // exercise the three functions below are right for the first tiles of a problem that fills all of its tiles,
-// and for nothing else. Tile number `tile` is the (tile / kStages)-th that its
-// slot gets, counted from 0.
+// and for nothing else. Tile number `tile` is the (tile / kStages)-th that its slot gets, counted from 0.
 #include "attention/hopper.cuh"
 #include "given.cuh"
 
@@ -16,22 +15,22 @@ namespace attention::exercise {
 constexpr int kStages = 2;
 constexpr int kConsumerWarps = 4;
 constexpr int kThreads = 32 * (kConsumerWarps + 1);
-constexpr int kBlockQ = 16;  // four rows a warp
+constexpr int kBlockQ = 16;  // four rows per warp
 constexpr int kBlockKv = 32;
 constexpr int kRowBytes = kHeadDim * sizeof(half);
 
 // [phases]
-// Of `full`, what tells that this tile is there.
+// The parity of the phase of `full` that ends when this tile is there.
 __device__ unsigned full_parity(int tile) {
   return tile / kStages % 2;
 }
-// Of `empty`, what tells that the slot's tile before this one has been used. The first tile waits for
-// nobody: for the phase before the first.
+// The parity of the phase of `empty` that ends when the slot's tile before this one has been used. The first
+// tile of a slot must not wait: it names the phase before the first, which counts as ended.
 __device__ unsigned empty_parity(int tile) {
   return tile / kStages % 2 ^ 1;
 }
-// What `full` waits for. A tile always fills its box; `rows`, how many of its rows there are in V, do not
-// matter.
+// The bytes that `full` waits for. A load always fills its box, so it does not matter how many of the tile's
+// rows there are in V.
 __device__ unsigned tile_bytes(int /*rows*/) {
   return kBlockKv * kRowBytes;
 }

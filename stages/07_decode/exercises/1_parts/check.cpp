@@ -2,7 +2,7 @@
 
 namespace attention::exercise {
 
-// What the second kernel is for: it has the parts' results, and does not begin again from the keys.
+// The second kernel combines the parts' results; it must not begin again from the keys.
 std::string two_launches(const emulator::Profile& profile) {
   constexpr std::uint64_t kRead =
       20 * 4 * (64 + 1) * sizeof(float);  // rows, parts, a row's columns and its sum

@@ -3,8 +3,8 @@
 // With few rows and many keys there are too few blocks for all SMs, so the keys of a row are split into
 // four parts, each for a block of its own. A part knows its own keys only: it leaves its output divided by
 // *its* sum, and the logarithm of that sum, lse = log(sum of exp(score)), or -inf where the row sees none
-// of its keys. A second kernel puts the parts together. In the exercise every part weighs the same there.
-// What should a part weigh? Scores may be large: lse fits in a float where exp(lse) does not.
+// of its keys. A second kernel puts the parts together. In the exercise every part has the same weight.
+// What should its weight be? Scores may be large: lse fits in a float where exp(lse) does not.
 #include "given.cuh"
 
 namespace attention::exercise {
@@ -12,7 +12,7 @@ namespace attention::exercise {
 constexpr int kParts = 4;  // check.cpp's workspace is made for so many
 constexpr int kWarps = 4;
 
-// Online softmax over the keys of part blockIdx.z: one warp a row, two columns a lane.
+// Online softmax over the keys of part blockIdx.z: one warp per row, two columns per lane.
 __global__ void part_kernel(Problem p, Tensors t, float* o_part, float* lse_part) {
   const int lane_id = threadIdx.x % 32;
   const int row = blockIdx.x * kWarps + threadIdx.x / 32;
@@ -45,7 +45,7 @@ __global__ void part_kernel(Problem p, Tensors t, float* o_part, float* lse_part
   if (lane_id == 0) lse_part[slot] = l_i > 0.f ? m_i + logf(l_i) : -INFINITY;
 }
 
-// One warp a row; `rows` of all heads.
+// One warp per row; `rows` of all heads.
 __global__ void combine_kernel(const float* o_part, const float* lse_part, int rows, half* o_gmem) {
   const int lane_id = threadIdx.x % 32;
   const int row = blockIdx.x * kWarps + threadIdx.x / 32;
@@ -58,8 +58,8 @@ __global__ void combine_kernel(const float* o_part, const float* lse_part, int r
   float weights = 0.f;
   float2 o = make_float2(0.f, 0.f);
   for (int part = 0; part < kParts; ++part) {
-    // A part's sum of exponentials, over the largest part's. None where the row sees nothing: -inf - -inf is
-    // no number.
+    // The part's sum of exponentials, divided by the largest part's. Zero where the row sees no key:
+    // -inf - -inf would be NaN.
     const float weight = lse_of(part) == -INFINITY ? 0.f : __expf(lse_of(part) - m);
     const float2 pair =
         reinterpret_cast<const float2*>(o_part + (size_t(part) * rows + row) * kHeadDim)[lane_id];
