@@ -197,7 +197,8 @@ Inputs make_inputs(const Problem& problem, Distribution distribution, std::uint6
       }
       for (std::size_t i = 0; i < inputs.k.size(); ++i) {
         const int key = int(i / head_dim % problem.seq_kv), d = int(i % head_dim);
-        const double growth = 10 * (1 + key / head_dim) * std::sqrt(double(head_dim)) / deviation;
+        const int turn = 1 + key / head_dim;
+        const double growth = 10 * turn * std::sqrt(double(head_dim)) / deviation;
         inputs.k[i] = to_half(key % head_dim == d ? std::min(growth, 6e4) : 0);
       }
       break;

@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) passes_kernel(unsigned char* gmem) {
     for (Mbarrier* barrier : {&smem.copied, &smem.received, &smem.polled}) mbarrier_init(barrier, 1);
     fence_mbarrier_init();
     mbarrier_arrive_expect_tx(&smem.received,
-                           kBeside == Beside::other_block ? kRounds * 32 * sizeof(float4) : 0);
+                              kBeside == Beside::other_block ? kRounds * 32 * sizeof(float4) : 0);
   }
   __syncthreads();
   cluster_arrive();
@@ -90,8 +90,8 @@ __global__ void __launch_bounds__(kThreads) passes_kernel(unsigned char* gmem) {
   if (warp == 1 && kBeside == Beside::other_block) {
     const unsigned other = cluster_ctarank() ^ 1;
     for (int i = 0; i < kRounds; ++i) {
-      st_async(mapa(&smem.from_other_block[lane], other),
-                          make_float4(1.f, 2.f, 3.f, 4.f), mapa(&smem.received, other));
+      st_async(mapa(&smem.from_other_block[lane], other), make_float4(1.f, 2.f, 3.f, 4.f),
+               mapa(&smem.received, other));
     }
   }
   if (warp == 1 && kBeside == Beside::polls) {

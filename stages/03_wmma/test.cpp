@@ -63,7 +63,8 @@ TEST_CASE("half accumulators cost accuracy, and no more than one rounding per st
     Session session(problem, inputs);
     const Comparison in_float = error_of("wmma", session, expected);
     const Variant& half_sums = variant_named("f16_accumulate");
-    const Comparison in_half = compare(session.run(half_sums).o, expected, extra_roundings(half_sums, problem));
+    const Comparison in_half =
+        compare(session.run(half_sums).o, expected, extra_roundings(half_sums, problem));
     CAPTURE(name(distribution), in_float.row_error, in_half.row_error);
     CHECK(in_float.ok);
     CHECK(in_half.ok);

@@ -14,7 +14,7 @@ namespace {
 
 // The one variant whose tiles may be too large for a device: sm_86 and sm_89 have 99 KB per block.
 Support supports_split_keys(const Problem& problem, const Device& device) {
-  if (const Support shape = supports_usual_shapes(problem, device); !shape.ok) return shape;
+  if (Support shape = supports_usual_shapes(problem, device); !shape.ok) return shape;
   const std::size_t smem = split_keys_smem_bytes(problem.head_dim);
   if (smem > device.smem_per_block_bytes) {
     return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name +

@@ -12,7 +12,7 @@ Support supports(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64 && problem.head_dim != 128) {
     return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
   }
-  const Support shape = supports_usual_shapes(problem, device);
+  Support shape = supports_usual_shapes(problem, device);
   if (!shape.ok || device.compute_capability == 90) return shape;
   return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " + device.name + " has " +
                      std::to_string(device.compute_capability / 10) + "." +

@@ -162,7 +162,7 @@ int main(int argc, char** argv) {
     book::Weaver weaver(root, argv[2], argv[3]);
     book::fs::create_directories(folder);
     for (const auto& entry : book::fs::directory_iterator(root / "book")) {
-      const book::fs::path chapter = entry.path();
+      const book::fs::path& chapter = entry.path();
       if (chapter.extension() == ".md") book::write_file(folder / chapter.filename(), weaver.woven(chapter));
     }
     weaver.check_all_shown();
