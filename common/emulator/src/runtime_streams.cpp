@@ -62,7 +62,8 @@ cudaError_t submit(cudaStream_t handle, StreamOperation operation) {
     CUstream_st* stream = resolve(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (stream->captured_into) {
-      stream->captured_into->nodes.push_back(std::make_shared<CUgraphNode_st>(CUgraphNode_st{std::move(operation)}));
+      stream->captured_into->nodes.push_back(
+          std::make_shared<CUgraphNode_st>(CUgraphNode_st{std::move(operation)}));
       return cudaSuccess;
     }
     // The default stream waits for the others, which cannot be captured.
