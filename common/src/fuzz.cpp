@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -256,6 +257,7 @@ ExitCode fuzz(int argc, char** argv) {
 
   const Device device = current_device();
   fmt::print("fuzz --seed {} on {}\n", options.seed, device.name);
+  std::fflush(stdout);  // the seed is known even where the run is cut short
   Tally tally;
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
