@@ -199,14 +199,6 @@ TEST_CASE("results come from Google Benchmark's JSON") {
   CHECK(results.find({"01_naive", "one_pass", "B1_H8_S512_D64", "cold"}) == nullptr);
 }
 
-TEST_CASE("the versions of libraries are found under their present and their former name") {
-  for (const char* key : {"libraries", "rivals"}) {
-    Json json = small_ladder();
-    json["context"][key] = "PyTorch 2.11.0";
-    CHECK(parse_results(json, "r.json").about("libraries") == "PyTorch 2.11.0");
-  }
-}
-
 TEST_CASE("one unit of time is converted, two are refused") {
   CHECK(parse_results(file({row("01_naive/a" + kLadder, 1500, "ns")}), "r").measurements[0].median_us == 1.5);
   CHECK(parse_results(file({row("01_naive/a" + kLadder, 1.5, "ms")}), "r").measurements[0].median_us == 1500);

@@ -68,8 +68,6 @@ Results parse_results(const Json& json, const std::string& file) {
   for (const auto& [key, value] : context.items()) {
     if (value.is_string()) results.context[key] = value.get<std::string>();
   }
-  // Results recorded before this key had its present name.
-  if (const auto old = results.context.extract("rivals")) results.context["libraries"] = old.mapped();
   if (!results.context.contains("gpu")) fail("not results of this project's bench: no GPU in the context");
 
   std::string unit;

@@ -44,4 +44,21 @@ Support supports_usual_shapes(const Problem& problem, const Device&) {
   return Support::yes();
 }
 
+Support supports_smem(std::size_t bytes, const Device& device) {
+  if (bytes <= device.smem_per_block_bytes) return Support::yes();
+  return Support::no(fmt::format("needs {} of shared memory per block, {} has {}", bytes_in_words(bytes),
+                                 device.name, bytes_in_words(device.smem_per_block_bytes)));
+}
+
+std::string capability_in_words(const Device& device) {
+  return fmt::format("{} has {}.{}", device.name, device.compute_capability / 10,
+                     device.compute_capability % 10);
+}
+
+Support supports_hopper(const Device& device) {
+  if (device.compute_capability == 90) return Support::yes();
+  return Support::no(fmt::format("needs wgmma and TMA, which only compute capability 9.0 has; {}",
+                                 capability_in_words(device)));
+}
+
 }  // namespace attention

@@ -1,6 +1,5 @@
 #include "attention/stage.hpp"
 
-#include "attention/text.hpp"
 
 namespace attention::fused {
 
@@ -14,13 +13,8 @@ namespace {
 
 // The one variant whose tiles may be too large for a device: sm_86 and sm_89 have 99 KB per block.
 Support supports_split_keys(const Problem& problem, const Device& device) {
-  if (Support shape = supports_usual_shapes(problem, device); !shape.ok) return shape;
-  const std::size_t smem = split_keys_smem_bytes(problem.head_dim);
-  if (smem > device.smem_per_block_bytes) {
-    return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name +
-                       " has " + bytes_in_words(device.smem_per_block_bytes));
-  }
-  return Support::yes();
+  Support shape = supports_usual_shapes(problem, device);
+  return shape.ok ? supports_smem(split_keys_smem_bytes(problem.head_dim), device) : shape;
 }
 
 constexpr Techniques kFused = {Technique::custom_kernel, Technique::shared_memory_tiling, Technique::fusion};

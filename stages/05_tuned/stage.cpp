@@ -1,6 +1,7 @@
 #include "attention/stage.hpp"
 
-#include "attention/text.hpp"
+#include <fmt/format.h>
+
 #include "key_groups.hpp"
 
 namespace attention::tuned {
@@ -10,52 +11,37 @@ LaunchFunction key_split, pdl, tma, wgmma, cluster, exp_poly, cluster_pdl, excha
 
 namespace {
 
-std::string capability_in_words(const Device& device) {
-  return device.name + " has " + std::to_string(device.compute_capability / 10) + "." +
-         std::to_string(device.compute_capability % 10);
-}
-
 Support supports_key_split(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+    return Support::no(fmt::format("head_dim must be 64 or 128, got {}", problem.head_dim));
   }
-  const std::size_t smem = smem_bytes(problem.head_dim);
-  if (smem > device.smem_per_block_bytes) {
-    return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name +
-                       " has " + bytes_in_words(device.smem_per_block_bytes));
-  }
-  return supports_usual_shapes(problem, device);
+  Support smem = supports_smem(smem_bytes(problem.head_dim), device);
+  return smem.ok ? supports_usual_shapes(problem, device) : smem;
 }
 
 Support supports_pdl(const Problem& problem, const Device& device) {
   if (device.compute_capability < 90) {
-    return Support::no("programmatic dependent launch needs compute capability 9.0, " +
-                       capability_in_words(device));
+    return Support::no(fmt::format("programmatic dependent launch needs compute capability 9.0, {}",
+                                   capability_in_words(device)));
   }
   return supports_key_split(problem, device);
 }
 
-Support supports_hopper(const Device& device) {
-  if (device.compute_capability == 90) return Support::yes();
-  return Support::no("needs TMA and wgmma, which only compute capability 9.0 has; " +
-                     capability_in_words(device));
-}
-
 // Here and below we look at the shape first, so that a refusal names what can be changed.
 Support supports_tma(const Problem& problem, const Device& device) {
-  const Support shape = supports_key_split(problem, device);
+  Support shape = supports_key_split(problem, device);
   return shape.ok ? supports_hopper(device) : shape;
 }
 
 // One pass over the keys.
 Support supports_one_pass(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64) {
-    return Support::no("head_dim must be 64, got " + std::to_string(problem.head_dim));
+    return Support::no(fmt::format("head_dim must be 64, got {}", problem.head_dim));
   }
   if (problem.seq_kv > 512) {
-    return Support::no("seq_kv must be at most 512, got " + std::to_string(problem.seq_kv));
+    return Support::no(fmt::format("seq_kv must be at most 512, got {}", problem.seq_kv));
   }
-  const Support shape = supports_usual_shapes(problem, device);
+  Support shape = supports_usual_shapes(problem, device);
   return shape.ok ? supports_hopper(device) : shape;
 }
 

@@ -1,5 +1,7 @@
 #include "attention/stage.hpp"
 
+#include <fmt/format.h>
+
 namespace attention::long_rows {
 
 // Each in a file of its name.
@@ -10,13 +12,10 @@ namespace {
 // The shape is checked first, so that a refusal names what the caller can change.
 Support supports(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+    return Support::no(fmt::format("head_dim must be 64 or 128, got {}", problem.head_dim));
   }
   Support shape = supports_usual_shapes(problem, device);
-  if (!shape.ok || device.compute_capability == 90) return shape;
-  return Support::no("needs wgmma and TMA, which only compute capability 9.0 has; " + device.name + " has " +
-                     std::to_string(device.compute_capability / 10) + "." +
-                     std::to_string(device.compute_capability % 10));
+  return shape.ok ? supports_hopper(device) : shape;
 }
 
 // How many row blocks have been taken.

@@ -1,6 +1,6 @@
 #include "attention/stage.hpp"
 
-#include "attention/text.hpp"
+#include <fmt/format.h>
 
 namespace attention::decode {
 
@@ -14,14 +14,10 @@ namespace {
 
 Support supports(const Problem& problem, const Device& device) {
   if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Support::no("head_dim must be 64 or 128, got " + std::to_string(problem.head_dim));
+    return Support::no(fmt::format("head_dim must be 64 or 128, got {}", problem.head_dim));
   }
-  const std::size_t smem = smem_bytes(problem.head_dim);
-  if (smem > device.smem_per_block_bytes) {
-    return Support::no("needs " + bytes_in_words(smem) + " of shared memory per block, " + device.name +
-                       " has " + bytes_in_words(device.smem_per_block_bytes));
-  }
-  return supports_usual_shapes(problem, device);
+  Support smem = supports_smem(smem_bytes(problem.head_dim), device);
+  return smem.ok ? supports_usual_shapes(problem, device) : smem;
 }
 
 constexpr Techniques kOneBlock = {Technique::custom_kernel, Technique::shared_memory_tiling,

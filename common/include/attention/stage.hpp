@@ -86,6 +86,15 @@ Support check_support(const Variant& variant, const Problem& problem, const Devi
 /// (the limit of a grid in y and z).
 Support supports_usual_shapes(const Problem& problem, const Device& device);
 
+/// Can a block have so many bytes of shared memory?
+Support supports_smem(std::size_t bytes, const Device& device);
+
+/// "NVIDIA L4 has 8.9": the device's compute capability, for the end of a refusal.
+std::string capability_in_words(const Device& device);
+
+/// Has the device wgmma and TMA as Hopper has them? Only compute capability 9.0 does.
+Support supports_hopper(const Device& device);
+
 /// The stages that are linked into this program, in ladder order. CMake generates it from the stages' folders.
 std::span<const Stage* const> registry();
 
