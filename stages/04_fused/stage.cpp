@@ -1,6 +1,5 @@
 #include "attention/stage.hpp"
 
-
 namespace attention::fused {
 
 // Each in a file of its name.
