@@ -1,8 +1,10 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
 
-// A request for P touches one or two sectors, one for V or O two: the fewest that can carry the bytes.
+// A request for P touches one or two sectors, a request for V or O two. No fewer can carry the bytes.
 std::string sectors(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   if (c.global_load_requests == 0) return "no kernel whose name has 'output_kernel' loads anything";
@@ -10,13 +12,10 @@ std::string sectors(const emulator::Profile& profile) {
   const double stores =
       double(c.global_store_sectors) / double(c.global_store_requests ? c.global_store_requests : 1);
   if (loads <= 2.1 && stores <= 2.1) return "";
-  char text[256];
-  std::snprintf(
-      text, sizeof text,
-      "a load of output_kernel touches %.1f sectors and a store %.1f; 2 are enough.\n"
-      "           hint: lanes 0 to 31 of a warp should want 32 elements of V side by side, and one of P",
+  return fmt::format(
+      "output_kernel touches {:.1f} sectors per load and {:.1f} per store; 2 are enough.\n"
+      "           hint: the 32 lanes of a warp should read 32 adjacent elements of V and one element of P",
       loads, stores);
-  return text;
 }
 
 const Task task = {.number = "01.1",

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -6,8 +8,8 @@ std::string shuffles(const emulator::Profile& profile) {
   constexpr std::uint64_t kSums = 32 * 48;  // rows x keys of the first case
   const std::uint64_t each = counters_of(profile, "scores_kernel").shuffles / kSums;
   if (each == 5) return "";
-  return "a sum takes " + std::to_string(each) +
-         " shuffles; five are needed, one for each bit of a lane's number";
+  return fmt::format(
+      "scores_kernel takes {} shuffles per sum; it needs five, one for each bit of the lane's number", each);
 }
 
 const Task task = {

@@ -1,15 +1,18 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
 
 std::string wavefronts(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "scores_kernel");
-  if (c.shared_load_requests == 0) return "scores_kernel does not read shared memory any more";
+  if (c.shared_load_requests == 0) return "scores_kernel no longer reads shared memory";
   if (c.shared_load_wavefronts == c.shared_load_wavefronts_ideal) return "";
-  return "shared loads of scores_kernel take " + std::to_string(c.shared_load_wavefronts) + " wavefronts, " +
-         std::to_string(c.shared_load_wavefronts_ideal) +
-         " would do.\n           hint: bank = byte / 4 % 32; where do rows 0 to 7 begin? and 16-byte "
-         "accesses must stay aligned";
+  return fmt::format(
+      "the shared loads of scores_kernel take {} wavefronts; {} are enough.\n"
+      "           hint: bank = byte / 4 % 32; in which bank does each of rows 0 to 7 begin? Keep 16-byte "
+      "accesses aligned",
+      c.shared_load_wavefronts, c.shared_load_wavefronts_ideal);
 }
 
 const Task task = {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -6,7 +8,7 @@ std::string barriers(const emulator::Profile& profile) {
   constexpr std::uint64_t kWarps = 2 * 4, kTiles = 3;  // two blocks of four warps; 96 keys
   const std::uint64_t each = counters_of(profile, "output_kernel").block_barriers / (kWarps * kTiles);
   if (each <= 2) return "";
-  return "a warp meets " + std::to_string(each) + " barriers a tile; two are enough";
+  return fmt::format("output_kernel executes {} barriers per tile; two are enough", each);
 }
 
 const Task task = {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -22,16 +24,20 @@ std::string loads_ahead(const emulator::Profile& profile) {
     }
   }
   if (ahead >= kTiles - 1) return "";
-  return "of " + std::to_string(kTiles) + " tiles, " + std::to_string(ahead) +
-         " are multiplied with the next one already asked for; all but the last should be";
+  return fmt::format(
+      "scores_kernel issues the next tile's loads before it multiplies this one for {} of {} tiles; it "
+      "should do so for all but the last",
+      ahead, kTiles);
 }
 
 std::string barriers(const emulator::Profile& profile) {
   constexpr std::uint64_t kWarps = 2 * 4;  // two blocks of four warps
   const std::uint64_t each = counters_of(profile, "scores_kernel").block_barriers / kWarps;
   if (each <= kTiles + 1) return "";
-  return "a warp meets " + std::to_string(each) + " barriers for " + std::to_string(kTiles) +
-         " tiles; with two buffers one a tile is enough, and one before the first";
+  return fmt::format(
+      "scores_kernel executes {} barriers for {} tiles; with two buffers, one per tile is enough, and one "
+      "before the first",
+      each, kTiles);
 }
 
 const Task task = {
@@ -39,7 +45,7 @@ const Task task = {
     .title = "two buffers",
     .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 256}},
               {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 48, .seq_kv = 128, .causal = true}}},
-    .fault_hint = "who may still read the buffer that this store goes to? there are two of them",
+    .fault_hint = "which warps may still be reading the buffer that this store writes? There are two buffers",
     .questions = {loads_ahead, barriers},
     .workspace_bytes = score_bytes};
 

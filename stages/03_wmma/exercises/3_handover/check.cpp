@@ -16,9 +16,10 @@ const Task task = {
     .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
               {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}},
               {.shape = {.heads = 1, .seq_q = 16, .seq_kv = 20},
-               .hint = "with one tile nobody waits for kEmpty"}},
+               .hint = "with one tile no warp waits at kEmpty"}},
     .fault_hint =
-        "which barrier do the loaders wait at before the second tile, and who should have arrived there?",
+        "which barrier do the loaders wait at before the second tile, and which warps should have arrived "
+        "there?",
     .questions = {named},
     .workspace_bytes = score_bytes};
 

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -5,7 +7,8 @@ namespace attention::exercise {
 std::string in_flight(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "output_kernel");
   if (c.max_groups_in_flight < 2)
-    return "the next tile's copy is not in flight while this one is waited for: at most one group is";
+    return "the next tile's copy is not in flight while the kernel waits for this one: at most one group is "
+           "in flight";
   return "";
 }
 
@@ -23,8 +26,9 @@ std::string overlap(const emulator::Profile& profile) {
                  event.line == line.line;
       }
       if (everything && times > 1) {
-        return "line " + std::to_string(line.line) +
-               " waits for the next tile as well: nothing is on its way while this one is used";
+        return fmt::format(
+            "line {} waits for the next tile as well: no copy is in flight while the kernel uses this one",
+            line.line);
       }
     }
   }
@@ -37,7 +41,7 @@ const Task task = {
     .cases = {{.shape = {.heads = 1, .seq_q = 32, .seq_kv = 96}},
               {.shape = {.heads = 2, .kv_heads = 1, .seq_q = 21, .seq_kv = 70, .causal = true}}},
     .fault_hint =
-        "a thread's wait is about its own copies; a barrier after it makes that true of all threads",
+        "a thread waits for its own copies alone; a barrier after the wait covers the copies of all threads",
     .questions = {in_flight, overlap},
     .workspace_bytes = score_bytes};
 

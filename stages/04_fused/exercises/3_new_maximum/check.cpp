@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -7,8 +9,8 @@ std::string one_launch(const emulator::Profile& profile) {
   // 3 row tiles and 5 key tiles; two reductions over a quad take two shuffles each, for two rows.
   constexpr std::uint64_t kMost = 3 * (5 * 4 + 4);
   if (c.shuffles <= kMost) return "";
-  return "fused_kernel makes " + std::to_string(c.shuffles) + " shuffles; two for each maximum are enough, " +
-         std::to_string(kMost) + " in all";
+  return fmt::format("fused_kernel executes {} shuffles; {} are enough, two per maximum and two per sum",
+                     c.shuffles, kMost);
 }
 
 const Task task = {

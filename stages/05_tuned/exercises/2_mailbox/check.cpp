@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "exercise.hpp"
 
 namespace attention::exercise {
@@ -13,8 +15,8 @@ std::string through_shared_memory(const emulator::Profile& profile) {
   const emulator::Counters c = counters_of(profile, "cluster_kernel");
   constexpr std::uint64_t kStored = 8 * 64 * 2;
   if (c.global_store_bytes != kStored) {
-    return "cluster_kernel stores " + std::to_string(c.global_store_bytes) +
-           " bytes to global memory; O has " + std::to_string(kStored);
+    return fmt::format("cluster_kernel stores {} bytes to global memory; O has {}", c.global_store_bytes,
+                       kStored);
   }
   return "";
 }

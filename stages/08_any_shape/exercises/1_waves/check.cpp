@@ -1,5 +1,6 @@
+#include <fmt/format.h>
+
 #include <cmath>
-#include <sstream>
 
 #include "exercise.hpp"
 
@@ -14,9 +15,7 @@ namespace {
 // The complaint where an estimate is wrong; nothing where it is right.
 std::string held(const std::string& what, double got, double want) {
   if (std::abs(got - want) < 1e-9) return "";
-  std::ostringstream text;
-  text << "estimate_us says " << got << " us for " << what << "; it should say " << want;
-  return text.str();
+  return fmt::format("the estimate for {} is {:g} us; it should be {:g} us", what, got, want);
 }
 
 }  // namespace
@@ -37,8 +36,7 @@ std::string heads_have_blocks_of_their_own(const emulator::Profile&) {
 std::string tall_blocks_for_many_rows(const emulator::Profile& profile) {
   if (counters_of(profile, "tall_kernel").global_load_sectors_ideal > 0) return "";
   return "2 heads of 600 rows are 300 blocks of 4 rows, three waves on 132 SMs, or 76 blocks of 16, one "
-         "wave; "
-         "attend launches short_kernel";
+         "wave; attend should launch tall_kernel";
 }
 
 const Task task = {.number = "08.1",
