@@ -26,7 +26,7 @@ gpu_answers || die "no GPU answers (nvidia-smi lists none)" 3
 command -v ncu >/dev/null || die "there is no ncu; it comes with the CUDA Toolkit as Nsight Compute" 3
 build gpu "$stage"
 
-# The counters, and what a reader calls them. 16 aligned bytes a lane are 16 sectors a request; a sector of its own for
+# The counters, and what a reader calls them. 16 aligned bytes per lane are 16 sectors a request; a sector of its own for
 # every lane is 32. Wavefronts are passes through shared memory, as many as the instructions need. Conflicts are
 # counted by the memory unit, with passes among them that only lost their turn: to the copy engine, say.
 counters='

@@ -8,11 +8,11 @@ namespace counted {
 
 /// One warp: out[lane] = in[stride * lane].
 cudaError_t strided_load(const float* in, float* out, int stride);
-/// One warp: out[i] = in[i] through 16 bytes a lane.
+/// One warp: out[i] = in[i] through 16 bytes per lane.
 cudaError_t wide_copy(const float* in, float* out);
 /// One warp reads column by column from a tile of 32 x 32 floats whose rows are 32 + padding floats.
 cudaError_t transpose(const float* in, float* out, bool padded);
-/// One warp reads 16 bytes a lane of shared memory, lane i those at 16 * (i / sharing): groups of
+/// One warp reads 16 bytes per lane of shared memory, lane i those at 16 * (i / sharing): groups of
 /// `sharing` lanes agree.
 cudaError_t shared_wide_load(const float* in, float* out, int sharing);
 /// Two producer warps load, two consumer warps multiply: `tiles` tiles, two buffers, cp.async.

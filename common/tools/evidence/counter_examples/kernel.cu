@@ -48,7 +48,7 @@ cudaError_t tile_of_one_row(const Problem& p, const Tensors& t, void*, cudaStrea
   return launch(tile_of_one_row_kernel, dim3(p.seq_q), dim3(kRowHalves), 0, stream, p, t);
 }
 
-// Coalesced, but two bytes a lane. Stores are wide: they are not loads.
+// Coalesced, but two bytes per lane. Stores are wide: they are not loads.
 __global__ void scalar_loads_kernel(Tensors t) {
   uint4 bits;
   half* values = reinterpret_cast<half*>(&bits);
