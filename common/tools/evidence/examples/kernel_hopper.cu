@@ -61,8 +61,7 @@ __global__ void cluster_sum_kernel(Tensors t) {
   cluster_wait();
   const half mine = t.v[blockIdx.x * 32 + threadIdx.x];
   if (cluster_ctarank() == 1) {
-    st_async(mapa(&sums_smem[threadIdx.x], 0), make_float2(__half2float(mine), 0.f),
-                        mapa(&full, 0));
+    st_async(mapa(&sums_smem[threadIdx.x], 0), make_float2(__half2float(mine), 0.f), mapa(&full, 0));
     return;
   }
   mbarrier_wait(&full, 0);
