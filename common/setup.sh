@@ -97,23 +97,26 @@ build() {
     die "build/$preset was made in another folder; remove it: rm -r build/$preset"
   fi
   say "building build/$preset ($*) ..."
-  if ! cmake --preset "$preset" >"$log" 2>&1; then
-    tail -n 40 "$log" >&2
-    die "build/$preset cannot be configured; the log is above" 1
+  # Ninja configures again by itself where a CMakeLists.txt has changed, but does not know of the presets.
+  if [ ! -f "build/$preset/build.ninja" ] || [ -n "$(find CMakePresets.json -newer "build/$preset/build.ninja")" ]; then
+    if ! cmake --preset "$preset" >"$log" 2>&1; then
+      tail -n 40 "$log" >&2
+      die "build/$preset cannot be configured; the log is above" 1
+    fi
   fi
   # In the background and a process group of its own, so that a signal is answered at once and ends all of it.
   setsid cmake --build --preset "$preset" --target "$@" >"$log" 2>&1 9>&- &
   builder=$!
   trap 'kill -- -$builder 2>/dev/null; [ ! -t 2 ] || echo >&2; die "interrupted" 130' INT TERM
   shown=
-  seconds=0
+  tenths=0
   while kill -0 $builder 2>/dev/null; do
-    sleep 1
-    seconds=$((seconds + 1))
+    sleep 0.2
+    tenths=$((tenths + 2))
     done_of_all=$(sed -n 's|^\[\([0-9]*\)/\([0-9]*\)\].*|\1 of \2|p' "$log" | tail -n 1)
     [ "$done_of_all" != "$shown" ] || continue
     if [ -t 2 ]; then printf '\r  %s steps ' "$done_of_all" >&2
-    elif [ $((seconds % 10)) -eq 0 ]; then say "  $done_of_all steps"
+    elif [ $((tenths % 100)) -eq 0 ]; then say "  $done_of_all steps"
     else continue; fi
     shown=$done_of_all
   done

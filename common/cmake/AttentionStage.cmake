@@ -118,8 +118,11 @@ function(attention_ladder)
   target_link_libraries(fuzz PRIVATE attention_runner CLI11::CLI11 fmt::fmt)
   attention_every_stage(fuzz)
   # A fresh seed each time, in the output of the test.
-  add_test(NAME "fuzz.random problems" COMMAND fuzz --seconds 60)
-  set_tests_properties("fuzz.random problems" PROPERTIES LABELS fuzz SKIP_RETURN_CODE 3 TIMEOUT 300)
+  add_test(NAME "fuzz.random problems" COMMAND fuzz --seconds 15)
+  add_test(NAME "fuzz.random problems for a minute" COMMAND fuzz --seconds 60)
+  set_tests_properties("fuzz.random problems" "fuzz.random problems for a minute" PROPERTIES
+    LABELS fuzz SKIP_RETURN_CODE 3 TIMEOUT 300)
+  set_tests_properties("fuzz.random problems for a minute" PROPERTIES LABELS "fuzz;slow")
 
   add_executable(test_steps ${PROJECT_SOURCE_DIR}/tests/test_steps.cpp)
   target_link_libraries(test_steps PRIVATE attention_test_main)
