@@ -49,10 +49,10 @@ function(attention_stage)
   endforeach()
 
   attention_registry(${stage} "${arg_NAMESPACE}")
-  add_executable(${stage} ${PROJECT_SOURCE_DIR}/common/src/main.cpp registry_${stage}.cpp)
-  target_link_libraries(${stage} PRIVATE stage_${stage} attention_runner)
+  add_executable(${stage} registry_${stage}.cpp)
+  target_link_libraries(${stage} PRIVATE attention_main stage_${stage} attention_runner)
 
-  set(tests ${PROJECT_SOURCE_DIR}/tests/conformance.cpp)
+  set(tests "")
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/test.cpp)
     list(APPEND tests test.cpp)
   endif()
@@ -61,7 +61,7 @@ function(attention_stage)
     list(APPEND tests test_counters.cpp)  # needs traced kernels, which those sanitizers exclude
   endif()
   add_executable(test_${stage} ${tests} registry_${stage}.cpp)
-  target_link_libraries(test_${stage} PRIVATE stage_${stage} attention_test_main)
+  target_link_libraries(test_${stage} PRIVATE attention_conformance stage_${stage} attention_test_main)
   if(TARGET traced_${stage})
     add_dependencies(test_${stage} traced_${stage})
   endif()
@@ -110,8 +110,8 @@ endfunction()
 # The program `ladder`, the shared main linked to every stage; `fuzz`, every variant on random problems; and the test
 # that steps between variants are small.
 function(attention_ladder)
-  add_executable(ladder ${PROJECT_SOURCE_DIR}/common/src/main.cpp)
-  target_link_libraries(ladder PRIVATE attention_runner)
+  add_executable(ladder)
+  target_link_libraries(ladder PRIVATE attention_main attention_runner)
   attention_every_stage(ladder)
 
   add_executable(fuzz ${PROJECT_SOURCE_DIR}/common/src/fuzz.cpp)

@@ -95,7 +95,7 @@ int check(const std::string& file) {
 
 int main() {
   try {
-    return attention::exercise::check(EXERCISE_FILE);
+    return attention::exercise::check(attention::exercise::kernel_file);
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 1;

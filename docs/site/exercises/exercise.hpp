@@ -38,6 +38,9 @@ struct Task {
 /// Defined by check.cpp.
 extern const Task task;
 
+/// The kernel's file, from the root of the repository; CMake writes its definition.
+extern const char* const kernel_file;
+
 /// The counters of the kernel whose name contains `part`; all zero where none does.
 emulator::Counters counters_of(const emulator::Profile& profile, const std::string& part);
 
