@@ -295,7 +295,7 @@ std::vector<unsigned char> tainted_rows(const Problem& problem, const Inputs& in
   return tainted;
 }
 
-Expected expect(const Problem& problem, const Inputs& inputs) {
+Expected expect(const Problem& problem, const Inputs& inputs, unsigned threads) {
   const std::size_t elements = problem.q_elements(), rows = elements / problem.head_dim;
   Expected expected = {.o = std::vector<double>(elements),
                        .scale = std::vector<float>(elements),
@@ -303,13 +303,13 @@ Expected expect(const Problem& problem, const Inputs& inputs) {
                        .allowed_norm = std::vector<float>(rows),
                        .tainted_rows = tainted_rows(problem, inputs),
                        .head_dim = std::size_t(problem.head_dim)};
-  for_each_row<Float64>(problem, inputs, all_cores(), [&](HeadAttention<Float64>& head, std::size_t row) {
+  for_each_row<Float64>(problem, inputs, threads, [&](HeadAttention<Float64>& head, std::size_t row) {
     const std::size_t offset = row * problem.head_dim;
     head.row(int(row % problem.seq_q), inputs.q.data() + offset, expected.o.data() + offset,
              expected.scale.data() + offset, expected.allowed.data() + offset,
              expected.allowed_norm.data() + row);
   });
-  allow_errors_of_fp16(compute<Fp16>(problem, inputs, all_cores()), expected);
+  allow_errors_of_fp16(compute<Fp16>(problem, inputs, threads), expected);
   return expected;
 }
 

@@ -57,8 +57,8 @@ inline constexpr double kScoreRounding = 16 * 0x1p-24;
 ///   2 |error of attention_fp16| + u (2 |o| + B + |A| / 4) + |S| + 2 kHalfSmallest sqrt(head_dim)
 ///
 /// with B^2 = sum over keys of p^2 |v|^2: rounding errors of many keys are independent, so they add up as
-/// squares do. That catches what is spread thinly, such as a wrong scale.
+/// squares do. That catches what is spread thinly, such as a wrong scale. `threads`, at least 1, share the rows.
 /// @throws std::logic_error where the inputs are not of the problem's shape.
-Expected expect(const Problem& problem, const Inputs& inputs);
+Expected expect(const Problem& problem, const Inputs& inputs, unsigned threads = all_cores());
 
 }  // namespace attention::reference

@@ -4,16 +4,21 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <iostream>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "attention/error.hpp"
@@ -32,6 +37,7 @@ struct Options {
   double seconds = 60;
   std::uint64_t problems = 0;  // 0: as many as fit in the time
   std::uint64_t seed = 0;
+  unsigned threads = 0;  // 0: one on the emulated device, as many as there are cores on a GPU
   std::vector<std::string> stages;
   std::optional<std::string> json;
 };
@@ -52,10 +58,19 @@ struct Failure {
 };
 
 // What was run, and how near to wrong it came.
-struct Tally {
+struct Count {
   std::uint64_t problems = 0, runs = 0;
   double nearest = 0;  // largest error over what it was allowed
+
+  void add(const Count& other) {
+    problems += other.problems;
+    runs += other.runs;
+    nearest = std::max(nearest, other.nearest);
+  }
 };
+
+// By the name of a stage: the problems that at least one of its variants supports, and the runs of them all.
+using Tally = std::map<std::string_view, Count>;
 
 class Draw {
  public:
@@ -130,16 +145,15 @@ bool same_bits(const std::vector<half>& a, const std::vector<half>& b) {
 // Runs one variant: alone on poisoned memory, then twice in a graph on what the first call left in its workspace.
 // Returns why it is wrong.
 std::optional<std::string> run_variant(const Variant& variant, Session& session, const Expected& expected,
-                                       Tally& tally) {
-  reset_device_findings();
+                                       Count& count) {
   const Outcome outcome = session.run(variant);
   const Comparison comparison = compare(outcome.o, expected, extra_roundings(variant, session.problem()));
   if (!comparison.ok) return comparison.message;
   if (!outcome.damage.empty()) return outcome.damage.front();
-  if (comparison.allowed > 0) tally.nearest = std::max(tally.nearest, comparison.error / comparison.allowed);
+  if (comparison.allowed > 0) count.nearest = std::max(count.nearest, comparison.error / comparison.allowed);
 
   session.poison_output();
-  CUDA_CHECK(cudaDeviceSynchronize());  // the poison is in place before another stream writes
+  CUDA_CHECK(cudaStreamSynchronize(nullptr));  // the poison is in place before another stream writes
   const Graph graph([&](cudaStream_t stream) {
     for (int call = 0; call < 2; ++call) CUDA_CHECK(session.enqueue(variant, stream));
   });
@@ -152,7 +166,7 @@ std::optional<std::string> run_variant(const Variant& variant, Session& session,
   if (const std::size_t faults = device_faults()) {
     return fmt::format("the emulated device reported {} fault(s)", faults);
   }
-  ++tally.runs;
+  ++count.runs;
   return {};
 }
 
@@ -160,23 +174,29 @@ std::optional<std::string> run_variant(const Variant& variant, Session& session,
 std::optional<Failure> run_case(const Case& drawn, const std::vector<std::string>& stages,
                                 const Variant* only, const Device& device, Tally& tally) {
   const Problem problem(drawn.shape);
-  if (device.emulated) configure_device({.schedule_seed = drawn.schedule_seed});
+  if (device.emulated) {
+    configure_device({.schedule_seed = drawn.schedule_seed});
+    reset_device_findings();
+  }
   const Inputs inputs = make_inputs(problem, drawn.distribution, drawn.seed);
-  const Expected expected = reference::expect(problem, inputs);
+  const Expected expected = reference::expect(problem, inputs, device.emulated ? reference::all_cores() : 1);
   Session session(problem, inputs);
   for (const Stage* stage : registry()) {
     if (!stages.empty() && std::find(stages.begin(), stages.end(), stage->name) == stages.end()) continue;
+    Count count;
     for (const Variant& variant : stage->variants) {
       if (only && &variant != only) continue;
       if (!check_support(variant, problem, device).ok) continue;
       std::optional<std::string> why;
       try {
-        why = run_variant(variant, session, expected, tally);
+        why = run_variant(variant, session, expected, count);
       } catch (const CudaError& error) {
         why = error.what();
       }
       if (why) return Failure{stage, &variant, *why};
     }
+    count.problems = count.runs > 0 ? 1 : 0;
+    tally[stage->name].add(count);
   }
   return {};
 }
@@ -230,6 +250,63 @@ std::string command_for(const Case& c, const Failure& failure, const Device& dev
   return command;
 }
 
+// The first problem of the seed that went wrong, of those that were run.
+struct Wrong {
+  std::uint64_t index;
+  Case drawn;
+  Failure failure;
+};
+
+struct Result {
+  std::uint64_t problems;
+  Tally tally;
+  std::optional<Wrong> wrong;
+  double seconds;
+};
+
+// Draws and runs problems until the time or their number is up, or one is wrong. Problems of several threads run at
+// the same time, on streams of their own.
+Result run_problems(const Options& options, const Device& device) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  Result result = {};
+  std::atomic<std::uint64_t> next = 0;
+  std::atomic<bool> stop = false;
+  std::exception_ptr exception;
+  std::mutex mutex;
+  const auto worker = [&] {
+    try {
+      while (!stop && (options.problems ? next < options.problems : seconds() < options.seconds)) {
+        const std::uint64_t index = next++;
+        if (options.problems && index >= options.problems) return;
+        const Case drawn = draw_case(options, index, device);
+        Tally tally;
+        const std::optional<Failure> failure = run_case(drawn, options.stages, nullptr, device, tally);
+        const std::scoped_lock lock(mutex);
+        ++result.problems;
+        for (const auto& [stage, count] : tally) result.tally[stage].add(count);
+        if (failure && (!result.wrong || index < result.wrong->index))
+          result.wrong = {index, drawn, *failure};
+        if (failure) stop = true;
+      }
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (!exception) exception = std::current_exception();
+      stop = true;
+    }
+  };
+  {
+    std::vector<std::jthread> others;  // joined at the end of this block
+    for (unsigned i = 1; i < options.threads; ++i) others.emplace_back(worker);
+    worker();
+  }
+  if (exception) std::rethrow_exception(exception);
+  result.seconds = seconds();
+  return result;
+}
+
 ExitCode fuzz(int argc, char** argv) {
   Options options;
   options.seed = std::random_device()();
@@ -240,6 +317,7 @@ ExitCode fuzz(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "How long [60]")->check(CLI::PositiveNumber);
   app.add_option("--problems", options.problems, "How many instead, however long they take");
   app.add_option("--seed", options.seed, "Of the problems [a fresh one, printed]");
+  app.add_option("--threads", options.threads, "Problems at a time, each on a stream of its own [all cores]");
   app.add_option("--stage", options.stages, "Only this stage; may be given again");
   app.add_option("--json", options.json, "Write the counts as JSON");
   try {
@@ -256,40 +334,37 @@ ExitCode fuzz(int argc, char** argv) {
   }
 
   const Device device = current_device();
+  if (device.emulated && options.threads > 1) {
+    throw InvalidInput("--threads needs a GPU: the emulated device uses all cores for one problem");
+  }
+  if (options.threads == 0) options.threads = device.emulated ? 1 : reference::all_cores();
   fmt::print("fuzz --seed {} on {}\n", options.seed, device.name);
   std::fflush(stdout);  // the seed is known even where the run is cut short
-  Tally tally;
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  std::optional<Failure> failure;
-  while (options.problems ? tally.problems < options.problems : seconds() < options.seconds) {
-    const Case drawn = draw_case(options, tally.problems, device);
-    failure = run_case(drawn, options.stages, nullptr, device, tally);
-    ++tally.problems;
-    if (failure) {
-      const Case minimal = smallest(drawn, *failure, options, device);
-      fmt::print("WRONG: {}/{} on {}, {} inputs (problem {} of this seed): {}\n", failure->stage->name,
-                 failure->variant->name, describe(Problem(drawn.shape)), name(drawn.distribution),
-                 tally.problems - 1, failure->why);
-      fmt::print("repeat the smallest like it with: {}\n", command_for(minimal, *failure, device));
-      break;
-    }
+  const Result result = run_problems(options, device);
+  if (const auto& wrong = result.wrong) {
+    const Case minimal = smallest(wrong->drawn, wrong->failure, options, device);
+    fmt::print("WRONG: {}/{} on {}, {} inputs (problem {} of this seed): {}\n", wrong->failure.stage->name,
+               wrong->failure.variant->name, describe(Problem(wrong->drawn.shape)),
+               name(wrong->drawn.distribution), wrong->index, wrong->failure.why);
+    fmt::print("repeat the smallest like it with: {}\n", command_for(minimal, wrong->failure, device));
   }
-  fmt::print(
-      "{} problems, {} runs of variants, each alone and twice in a graph: {}; largest error {:.2f} of what "
-      "is "
-      "allowed; {:.0f} s\n",
-      tally.problems, tally.runs, failure ? "one wrong" : "none wrong", tally.nearest, seconds());
+  nlohmann::json stages = nlohmann::json::object();
+  for (const auto& [stage, count] : result.tally) {
+    fmt::print("{:<14} {:>7} problems, {:>8} runs of variants; largest error {:.2f} of what is allowed\n",
+               stage, count.problems, count.runs, count.nearest);
+    stages[std::string(stage)] = {
+        {"problems", count.problems}, {"runs", count.runs}, {"largest_share_of_allowed", count.nearest}};
+  }
+  fmt::print("{} problems, each variant alone and twice in a graph: {}; {:.0f} s\n", result.problems,
+             result.wrong ? "one wrong" : "none wrong", result.seconds);
   if (options.json) {
-    const nlohmann::json json = {{"seed", options.seed},       {"device", device.name},
-                                 {"problems", tally.problems}, {"runs", tally.runs},
-                                 {"wrong", failure ? 1 : 0},   {"largest_share_of_allowed", tally.nearest},
-                                 {"seconds", seconds()}};
+    const nlohmann::json json = {{"seed", options.seed},          {"device", device.name},
+                                 {"threads", options.threads},    {"problems", result.problems},
+                                 {"wrong", result.wrong ? 1 : 0}, {"stages", stages},
+                                 {"seconds", result.seconds}};
     write_whole_file(*options.json, json.dump(2) + "\n");
   }
-  return failure ? ExitCode::wrong_result : ExitCode::right;
+  return result.wrong ? ExitCode::wrong_result : ExitCode::right;
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ Outcome Session::run(const Variant& variant) {
   o_.poison();
   workspace_->poison();
   Stream stream;
-  CUDA_CHECK(cudaDeviceSynchronize());  // the poison is in place before another stream writes
+  CUDA_CHECK(cudaStreamSynchronize(nullptr));  // the poison is in place before another stream writes
   CUDA_CHECK(enqueue(variant, stream));
   CUDA_CHECK(cudaStreamSynchronize(stream));
 
